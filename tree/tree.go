@@ -1,0 +1,211 @@
+// Package tree decides who feeds whom: the overlay that carries one stream
+// from its speaker (the root, layer 0) to every listener, layer by layer.
+//
+// It owns one state machine per node and stream, and does no I/O: time and
+// events go in, actions come out. There is no clock, no goroutine and no global
+// randomness in here, so the same inputs give the same actions, byte for byte.
+package tree
+
+import "time"
+
+// NodeID names a node: the raw bytes of its libp2p peer ID.
+type NodeID string
+
+// StreamID is the 128-bit random name that a speaker gives a stream at each start.
+type StreamID [16]byte
+
+// OfferID names one offer of one joiner; chosen by the joiner's Peer.
+type OfferID uint64
+
+// DefaultSlots is the fan-out of the original design.
+const DefaultSlots = 4
+
+// Config describes this node's part in one stream's tree.
+type Config struct {
+	Self    NodeID
+	Stream  StreamID
+	Root    bool   // this node is the speaker
+	Slots   int    // children at most; 0 means DefaultSlots, negative means none
+	Contact []byte // opaque, ≤ 64 bytes: what a joiner needs to seal an offer to this node; ends up in heads
+	Seed    uint64 // for jitter
+}
+
+// Peer is the state machine of one node in one stream's tree. It is not safe
+// for concurrent use: its owner is the node's loop.
+type Peer struct {
+	cfg Config
+}
+
+// Entry is a node near the top with room at or below it, as the head lists it.
+type Entry struct {
+	Node    NodeID
+	Contact []byte
+	Layer   int
+	Opening int // layer a joiner who offers here would stand in
+	Free    int // free slots in its subtree, itself included
+}
+
+// Head is the speaker's digest of where there is room (DESIGN 3).
+type Head struct {
+	Stream  StreamID
+	Seq     uint64
+	Entries []Entry  // ≤ 16, best first
+	Layers  []uint32 // members by layer, the speaker first
+	Free    uint32   // openings in the whole tree
+}
+
+// Offer is a joiner's wish for a parent. Raw is what the node layer needs to
+// answer it (signed and sealed; opaque here) and travels with it down the tree.
+type Offer struct {
+	ID     OfferID
+	Joiner NodeID
+	Below  int // size of the joiner's own subtree, 1 for a newcomer
+	Raw    []byte
+}
+
+// Verdict is the outcome of an offer.
+type Verdict uint8
+
+const (
+	Accepted Verdict = iota + 1 // From is willing to be the parent
+	Full                        // no room at or below the entry asked
+)
+
+// Event is something that happened; see the types that implement it.
+type Event interface{ event() }
+
+type (
+	// HeadSeen is a head newer than all before, from signalling.
+	HeadSeen struct{ Head Head }
+	// OfferReceived is an offer from signalling (From empty; this node is a head
+	// entry or the speaker).
+	OfferReceived struct{ Offer Offer }
+	// AnswerReceived is the answer to an offer of our own.
+	AnswerReceived struct {
+		Offer   OfferID
+		From    NodeID
+		Verdict Verdict
+		Path    []NodeID // of From, root first, From last
+	}
+	// LinkUp says that the link with Peer is connected (at once after AnswerReceived
+	// or Accept if the two were linked already).
+	LinkUp struct{ Peer NodeID }
+	// LinkDown says that the link with Peer is closed or could not be connected.
+	LinkDown struct{ Peer NodeID }
+	// MessageReceived is a control message of this stream from a linked node.
+	MessageReceived struct {
+		From    NodeID
+		Message Message
+	}
+	// Flowing says that the first packet of the stream has come from Peer since Attach.
+	Flowing struct{ Peer NodeID }
+	// Silent says that neither media nor heartbeat has come from an attached Peer for For.
+	Silent struct {
+		Peer NodeID
+		For  time.Duration
+	}
+	// Leave says that the user wants this node to go.
+	Leave struct{}
+)
+
+// Action is something for the node layer to do; see the types that implement it.
+type Action interface{ action() }
+
+type (
+	// SendOffer asks for a fresh link description, sealed to To.Contact, by signalling.
+	SendOffer struct {
+		Offer OfferID
+		To    Entry
+		Below int
+	}
+	// DropOffer gives up an offer of our own that has not led to a link.
+	DropOffer struct{ Offer OfferID }
+	// Answer answers another's offer by signalling; with Accepted a link is made
+	// (or the one that is there is used).
+	Answer struct {
+		Offer   Offer
+		Verdict Verdict
+		Path    []NodeID
+	}
+	// Send sends a control message over the link with To.
+	Send struct {
+		To      NodeID
+		Message Message
+	}
+	// Attach takes the stream from Parent, resuming after what is already held.
+	Attach struct{ Parent NodeID }
+	// Detach stops taking the stream from Parent.
+	Detach struct{ Parent NodeID }
+	// Serve lets Child take the stream from us.
+	Serve struct{ Child NodeID }
+	// Unserve stops that.
+	Unserve struct{ Child NodeID }
+	// Release says that this stream has no more use for the link with Peer.
+	Release struct{ Peer NodeID }
+	// PublishHead is for the speaker: publish by signalling (Attached nodes get it down the tree).
+	PublishHead struct{ Head Head }
+	// Watch says what this node must hear from signalling from now on.
+	Watch struct {
+		Heads  bool // no parent: needs heads
+		Offers bool // speaker or head entry: must hear offers
+	}
+	// Left says that a Leave is complete: every child has moved, or time is up.
+	Left struct{}
+)
+
+func (HeadSeen) event()        {}
+func (OfferReceived) event()   {}
+func (AnswerReceived) event()  {}
+func (LinkUp) event()          {}
+func (LinkDown) event()        {}
+func (MessageReceived) event() {}
+func (Flowing) event()         {}
+func (Silent) event()          {}
+func (Leave) event()           {}
+
+func (SendOffer) action()   {}
+func (DropOffer) action()   {}
+func (Answer) action()      {}
+func (Send) action()        {}
+func (Attach) action()      {}
+func (Detach) action()      {}
+func (Serve) action()       {}
+func (Unserve) action()     {}
+func (Release) action()     {}
+func (PublishHead) action() {}
+func (Watch) action()       {}
+func (Left) action()        {}
+
+// New checks cfg and returns a Peer that has done nothing yet.
+func New(cfg Config) (*Peer, error) { panic("skeleton") }
+
+// Step takes one event (nil: only time has passed) and returns what to do, in order.
+func (p *Peer) Step(now time.Time, ev Event) []Action { panic("skeleton") }
+
+// Deadline is when Step wants to be called with a nil event; zero: not before an event.
+func (p *Peer) Deadline() time.Time { panic("skeleton") }
+
+// View is what a person sees of a Peer.
+type View struct {
+	Root     bool
+	Attached bool
+	Layer    int      // meaningful while Attached
+	Path     []NodeID // ancestors, root first, without self
+	Parent   NodeID   // empty: none
+	Backup   NodeID   // empty: none
+	Children []ChildView
+	Slots    int
+	Subtree  int // nodes at and below, self included
+	Below    int // layers below self
+	Switches int // times the parent changed after the first
+	Head     Head
+}
+
+// ChildView is one child as its parent sees it.
+type ChildView struct {
+	Node    NodeID
+	Subtree int
+}
+
+// View returns a snapshot for status pages.
+func (p *Peer) View() View { panic("skeleton") }
