@@ -127,6 +127,9 @@ func TestLossIsSeeded(t *testing.T) {
 				}
 			}
 			got = slices.DeleteFunc(heard(t, cb), func(s string) bool { return s == "noise" })
+			if s := n.Stats(); s.Sent != s.Delivered+s.Lost {
+				t.Errorf("some packets have no fate: %+v", s)
+			}
 		})
 		return got
 	}

@@ -130,7 +130,11 @@ func TestKadDHTAndGossip(t *testing.T) {
 		if got != nodes*nodes {
 			t.Errorf("%d of %d messages delivered", got, nodes*nodes)
 		}
-		t.Logf("%+v", n.Stats())
+		s := n.Stats()
+		if s.Lost == 0 || s.QueueDrops+s.Filtered+s.Cut+s.Unreachable+s.TooLarge > 0 {
+			t.Errorf("on a line with nothing but loss: %+v", s)
+		}
+		t.Logf("%+v", s)
 	})
 	wall, cpu := Clock()
 	t.Logf("%v wall, %v CPU", wall-wall0, cpu-cpu0)
