@@ -3,6 +3,7 @@
 package need
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -61,25 +62,26 @@ func Compose(t testing.TB) []string {
 	return []string{docker, "compose"}
 }
 
-// Module returns the top folder of this repository.
-func Module(t testing.TB) string {
-	t.Helper()
-	out, err := exec.Command("go", "env", "GOMOD").Output()
+// Build makes bin/wfnode as `make build` does and returns its path. The build cache
+// makes every call but the first quick.
+func Build() (string, error) {
+	root, err := Module()
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	return filepath.Dir(strings.TrimSpace(string(out)))
+	if out, err := exec.Command("make", "--no-print-directory", "-C", root, "build").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make build: %w\n%s", err, out)
+	}
+	return filepath.Join(root, "bin", "wfnode"), nil
 }
 
-// Wfnode builds bin/wfnode as `make build` does and returns its path. The build
-// cache makes every call but the first quick.
-func Wfnode(t testing.TB) string {
-	t.Helper()
-	root := Module(t)
-	if out, err := exec.Command("make", "--no-print-directory", "-C", root, "build").CombinedOutput(); err != nil {
-		t.Fatalf("make build: %v\n%s", err, out)
+// Module returns the top folder of this repository.
+func Module() (string, error) {
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOMOD: %w", err)
 	}
-	return filepath.Join(root, "bin", "wfnode")
+	return filepath.Dir(strings.TrimSpace(string(out))), nil
 }
 
 func missing(t testing.TB, why string) {
