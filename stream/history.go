@@ -1,0 +1,274 @@
+package stream
+
+import (
+	"sync"
+	"time"
+)
+
+// HistoryConfig bounds a History.
+type HistoryConfig struct {
+	Bytes int // ≤ this many bytes of packets, with what it costs to hold them; 0 means 16 MiB
+}
+
+const (
+	defaultHistory = 16 << 20
+	packetCost     = 128 // bytes counted on top of a packet's wire: its entry, index and allocation
+	resumeLimit    = 15 * time.Second
+)
+
+// History is the ring of a stream's packets in order of arrival, indexed by track
+// and number. One writer side (Put, from any goroutine), many cursors. It drops
+// duplicates, counts loss and wakes cursors.
+type History struct {
+	id    ID
+	limit int
+
+	mu      sync.Mutex // guards all below
+	log     []Packet   // a ring, length a power of two; entry i is at i & (len-1)
+	first   uint64     // log index of the oldest packet held
+	next    uint64     // log index after the newest
+	bytes   int
+	tracks  [MaxTracks]*track
+	key     Range // Track and From of the newest key start; To 0: none yet
+	waiting []*Cursor
+	source  bool // a Publisher writes here
+	ended   bool
+	alive   time.Time // last sign that those above have the stream
+	sweep   time.Time // when holes were last looked at for loss
+}
+
+// NewHistory makes an empty History for stream id.
+func NewHistory(id ID, cfg HistoryConfig) *History {
+	if cfg.Bytes <= 0 {
+		cfg.Bytes = defaultHistory
+	}
+	return &History{id: id, limit: cfg.Bytes, log: make([]Packet, 256), alive: time.Now()}
+}
+
+// ID is the stream's name.
+func (h *History) ID() ID { return h.id }
+
+// Put adds p and reports whether it was new. repaired marks packets that came by
+// want or resume. Numbers absurdly far from the newest are refused. A zero p.At
+// means now.
+func (h *History) Put(p Packet, repaired bool) bool {
+	if p.At.IsZero() {
+		p.At = time.Now()
+	}
+	if p.Track >= MaxTracks || p.Number > MaxNumber {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended {
+		return false
+	}
+	t := h.tracks[p.Track]
+	if t == nil {
+		t = newTrack()
+		h.tracks[p.Track] = t
+	}
+	if !t.add(p.Number, h.next, h.first, p.At, repaired) {
+		return false
+	}
+	t.count(len(p.Wire), p.At)
+	if p.KeyStart && (h.key.To == 0 || h.key.Track != p.Track || h.key.From < p.Number) {
+		h.key = Range{p.Track, p.Number, p.Number + 1}
+	}
+	h.push(p)
+	if h.alive.Before(p.At) {
+		h.alive = p.At
+	}
+	if p.At.Sub(h.sweep) >= sweepEvery {
+		h.expire(p.At)
+	}
+	h.wake(1 << p.Track)
+	return true
+}
+
+// push appends p to the ring and makes room for it. Caller holds mu.
+func (h *History) push(p Packet) {
+	if h.next-h.first == uint64(len(h.log)) {
+		bigger := make([]Packet, 2*len(h.log))
+		for i := h.first; i < h.next; i++ {
+			bigger[i&uint64(len(bigger)-1)] = *h.at(i)
+		}
+		h.log = bigger
+	}
+	*h.at(h.next) = p
+	h.next++
+	h.bytes += len(p.Wire) + packetCost
+	for h.bytes > h.limit && h.first < h.next-1 {
+		old := h.at(h.first)
+		h.bytes -= len(old.Wire) + packetCost
+		*old = Packet{}
+		h.first++
+	}
+}
+
+// at is the entry of log index i. Caller holds mu.
+func (h *History) at(i uint64) *Packet { return &h.log[i&uint64(len(h.log)-1)] }
+
+// wake lets cursors that wait for one of tracks (a bit each) go on. Caller holds mu.
+func (h *History) wake(tracks uint16) {
+	still := h.waiting[:0]
+	for _, c := range h.waiting {
+		if c.tracks&tracks == 0 {
+			still = append(still, c)
+			continue
+		}
+		c.armed = false
+		select {
+		case c.ready <- struct{}{}:
+		default:
+		}
+	}
+	clear(h.waiting[len(still):])
+	h.waiting = still
+}
+
+// expire counts holes that were not filled in time as lost. Caller holds mu.
+func (h *History) expire(now time.Time) {
+	h.sweep = now
+	for _, t := range h.tracks {
+		if t != nil {
+			t.expire(now)
+		}
+	}
+}
+
+// Get finds a packet for repair.
+func (h *History) Get(t Track, number uint64) (Packet, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if i, ok := h.find(t, number); ok {
+		return *h.at(i), true
+	}
+	return Packet{}, false
+}
+
+// find is the log index of a packet still held. Caller holds mu.
+func (h *History) find(t Track, number uint64) (uint64, bool) {
+	if t >= MaxTracks || h.tracks[t] == nil {
+		return 0, false
+	}
+	i, ok := h.tracks[t].index(number)
+	return i, ok && i >= h.first
+}
+
+// Missing lists holes older than age, at most max ranges, oldest first, none older
+// than 2 s (those are lost). A packet that comes for a hole listed here counts as
+// repaired.
+func (h *History) Missing(now time.Time, age time.Duration, max int) []Range {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expire(now)
+	var out []Range
+	for n, t := range h.tracks {
+		if t == nil {
+			continue
+		}
+		for i := range t.holes {
+			o := &t.holes[i]
+			if len(out) == max {
+				return out
+			}
+			if now.Sub(o.seen) >= age {
+				o.asked = true
+				out = append(out, Range{Track(n), o.from, o.to})
+			}
+		}
+	}
+	return out
+}
+
+// Marks says where this history ends: the next number of each track.
+func (h *History) Marks() Marks {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.marks()
+}
+
+func (h *History) marks() (m Marks) {
+	for n, t := range h.tracks {
+		if t != nil {
+			m[n] = t.next
+		}
+	}
+	return m
+}
+
+// Resume is Marks as a map: the next number per track; empty when it holds nothing.
+func (h *History) Resume() map[Track]uint64 {
+	out := map[Track]uint64{}
+	for t, n := range h.Marks() {
+		if n > 0 {
+			out[Track(t)] = n
+		}
+	}
+	return out
+}
+
+// Expect takes another's word that all numbers below its marks exist: those that are
+// not here become holes, so that the end of a burst is repaired as well.
+func (h *History) Expect(m Marks, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for n, t := range h.tracks {
+		if t != nil && m[n] > t.next && m[n] <= MaxNumber && m[n]-t.next < maxExpect {
+			t.advance(m[n], h.first, at)
+		}
+	}
+}
+
+// Alive notes a parent's word that it has the stream although no packet came.
+func (h *History) Alive(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.alive.Before(now) {
+		h.alive = now
+	}
+}
+
+// Starving is how long nobody above has had anything to give: 0 at the speaker.
+func (h *History) Starving(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.source {
+		return 0
+	}
+	return max(0, now.Sub(h.alive))
+}
+
+// End closes the history: cursors drain, then report io.EOF.
+func (h *History) End() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended = true
+	h.wake(^uint16(0))
+}
+
+// Ended reports whether End was called.
+func (h *History) Ended() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ended
+}
+
+// Stats lists the tracks seen, by number.
+func (h *History) Stats() []TrackStats {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expire(now)
+	var out []TrackStats
+	for n, t := range h.tracks {
+		if t == nil || t.next == 0 {
+			continue
+		}
+		s := t.stats
+		s.Track, s.Next, s.BitrateBPS = Track(n), t.next, t.bitrate(now)
+		out = append(out, s)
+	}
+	return out
+}
