@@ -1,15 +1,15 @@
 // Package ingest turns what people publish with into numbered packets: the built-in
-// test clip, WHIP (browser, OBS) and RTSP (ffmpeg, GStreamer). It refuses what cannot
-// pass over WebRTC with a line that says what to change.
+// test clip, WHIP (browser, OBS) and, with stream/rtsp, RTSP (ffmpeg, GStreamer). It
+// refuses what cannot pass over WebRTC with a line that says what to change.
+//
+// Whatever the input, a stream's tracks share one line of time: the RTP times of all
+// tracks, divided by their clock rates, count from the same instant. Outputs keep sound
+// and picture together by that alone.
 package ingest
 
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"net/http"
-
-	"github.com/pion/transport/v4"
 
 	"github.com/watergy/waterfall/stream"
 )
@@ -26,21 +26,8 @@ type Target interface {
 	Closed(p *stream.Publisher)
 }
 
-// TestClip plays the embedded clip (a running clock and a beep) in a loop until ctx ends.
-func TestClip(ctx context.Context, t Target, log *slog.Logger) error { panic("skeleton") }
-
-// WHIPConfig for NewWHIP.
-type WHIPConfig struct {
-	Net transport.Net
-	Log *slog.Logger
-}
-
-// WHIP serves RFC 9725 for one target: POST on its path, PATCH and DELETE below it.
-type WHIP struct{}
-
-func NewWHIP(t Target, base string, cfg WHIPConfig) (*WHIP, error) { panic("skeleton") }
-func (w *WHIP) ServeHTTP(rw http.ResponseWriter, r *http.Request)  { panic("skeleton") }
-func (w *WHIP) Close() error                                       { panic("skeleton") }
-
-// Need asks the browser or encoder for a keyframe (at most one a second is sent).
-func (w *WHIP) NeedKeyframe() { panic("skeleton") }
+// Numbers of the tracks that inputs make.
+const (
+	VideoTrack stream.Track = 1
+	AudioTrack stream.Track = 2
+)

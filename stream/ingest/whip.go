@@ -1,0 +1,273 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/transport/v4"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/watergy/waterfall/stream/internal/wish"
+)
+
+const (
+	// keyframeEvery is how often a browser is asked for a keyframe: it makes none by itself.
+	keyframeEvery = 2 * time.Second
+	// keyframeGap is the least time between two requests.
+	keyframeGap = time.Second
+	// startBitrate (kbit/s) keeps Chromium from starting at 320x180.
+	startBitrate = 2500
+)
+
+// WHIPConfig for NewWHIP.
+type WHIPConfig struct {
+	Net transport.Net // nil: the system's network
+	Log *slog.Logger
+}
+
+// WHIP serves RFC 9725 for one target: POST on its path, PATCH and DELETE below it. One
+// publisher at a time.
+type WHIP struct {
+	target   Target
+	cfg      WHIPConfig
+	endpoint *wish.Endpoint
+
+	mu   sync.Mutex // guards live
+	live *whipSession
+	busy bool // live, or an offer is being answered
+}
+
+// NewWHIP serves at the path base.
+func NewWHIP(t Target, base string, cfg WHIPConfig) (*WHIP, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	w := &WHIP{target: t, cfg: cfg}
+	w.endpoint = &wish.Endpoint{Base: strings.TrimSuffix(base, "/"), Log: cfg.Log, Open: w.open}
+	return w, nil
+}
+
+func (w *WHIP) ServeHTTP(rw http.ResponseWriter, r *http.Request) { w.endpoint.ServeHTTP(rw, r) }
+
+// Close ends the session that is live and waits for it.
+func (w *WHIP) Close() error { return w.endpoint.Close() }
+
+// NeedKeyframe asks the browser or encoder for a keyframe (at most one a second is sent).
+func (w *WHIP) NeedKeyframe() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.live != nil {
+		w.live.askKeyframe()
+	}
+}
+
+func (w *WHIP) open(r *http.Request, offer *wish.Offer) (wish.Session, string, error) {
+	w.mu.Lock()
+	if w.busy {
+		w.mu.Unlock()
+		return nil, "", wish.Errorf(http.StatusConflict, "somebody is publishing here already (hint: end that first)")
+	}
+	w.busy = true
+	w.mu.Unlock()
+	s, answer, err := w.answer(r.Context(), offer)
+	w.mu.Lock()
+	w.live, w.busy = s, err == nil
+	w.mu.Unlock()
+	if err != nil {
+		return nil, "", err
+	}
+	return s, answer, nil
+}
+
+func (w *WHIP) answer(ctx context.Context, offer *wish.Offer) (*whipSession, string, error) {
+	codecs, err := publishCodecs(offer)
+	if err != nil {
+		return nil, "", &wish.Error{Status: http.StatusNotAcceptable, Err: err}
+	}
+	feed, err := NewFeed(w.target, offer.Count("video") > 0, offer.Count("audio") > 0, "", w.cfg.Log)
+	if err != nil {
+		return nil, "", err
+	}
+	peer, err := wish.NewPeer(wish.PeerConfig{Net: w.cfg.Net, Codecs: codecs, Receive: true})
+	if err != nil {
+		return nil, "", err
+	}
+	s := &whipSession{Peer: peer, feed: feed, log: w.cfg.Log, need: make(chan struct{}, 1), over: w.over}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	peer.OnTrack(s.track)
+	if err := peer.Offered(offer); err != nil {
+		return nil, "", errors.Join(wish.Errorf(http.StatusBadRequest, "bad offer: %w", err), s.Close())
+	}
+	answer, err := peer.Answer(ctx)
+	if err != nil {
+		return nil, "", errors.Join(err, s.Close())
+	}
+	return s, withStartBitrate(answer), nil
+}
+
+// over makes room for the next publisher.
+func (w *WHIP) over(s *whipSession) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.live == s {
+		w.live, w.busy = nil, false
+	}
+}
+
+// publishCodecs chooses what the answer will accept, or refuses with words.
+func publishCodecs(offer *wish.Offer) ([]webrtc.RTPCodecParameters, error) {
+	var out []webrtc.RTPCodecParameters
+	video, audio := offer.Count("video"), offer.Count("audio")
+	if video > 1 || audio > 1 || video+audio == 0 {
+		return nil, fmt.Errorf("%w: the offer has %d video and %d audio tracks (hint: publish one of each at most)", ErrRefused, video, audio)
+	}
+	if video > 0 {
+		// Constrained Baseline first: every browser makes and plays it.
+		c, ok := offer.H264("42e0", "42c0", "4200", "4d00", "6400")
+		if !ok {
+			return nil, fmt.Errorf("%w: no H264 in the offer (hint: choose H.264 as the video codec)", ErrRefused)
+		}
+		out = append(out, c)
+	}
+	if audio > 0 {
+		c, ok := offer.Opus()
+		if !ok {
+			return nil, fmt.Errorf("%w: no opus in the offer (hint: choose Opus as the audio codec)", ErrRefused)
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// withStartBitrate tells Chromium, by its private parameter, to start with a good picture.
+func withStartBitrate(answer string) string {
+	var out strings.Builder
+	for line := range strings.Lines(answer) {
+		if strings.HasPrefix(line, "a=fmtp:") && strings.Contains(line, "profile-level-id=") {
+			line = fmt.Sprintf("%s;x-google-start-bitrate=%d\r\n", strings.TrimRight(line, "\r\n"), startBitrate)
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
+
+// whipSession is one publisher. Its reading goroutines end when the connection closes.
+type whipSession struct {
+	*wish.Peer
+	feed *Feed
+	log  *slog.Logger
+	need chan struct{} // a keyframe is wanted
+	over func(*whipSession)
+
+	ctx    context.Context // of Target.Open; ends with Close
+	cancel context.CancelFunc
+
+	mu     sync.Mutex // guards closed, and wg against Add after Wait
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// run starts a goroutine of the session unless it is closed.
+func (s *whipSession) run(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.wg.Go(f)
+	}
+}
+
+// Close ends the session and the stream.
+func (s *whipSession) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	err := s.Peer.Close()
+	s.wg.Wait()
+	err = errors.Join(err, s.feed.Close())
+	s.over(s)
+	return err
+}
+
+func (s *whipSession) askKeyframe() {
+	select {
+	case s.need <- struct{}{}:
+	default:
+	}
+}
+
+// track reads one track: its packets, and its sender reports.
+func (s *whipSession) track(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
+	tr := &whipTrack{rate: int64(t.Codec().ClockRate)}
+	s.run(func() { tr.reports(r) })
+	if t.Kind() == webrtc.RTPCodecTypeAudio {
+		s.run(func() { s.read(t, tr, s.feed.audioPacket) })
+		return
+	}
+	s.run(func() { s.keyframes(uint32(t.SSRC())) })
+	v := &videoPackets{feed: s.feed, lost: s.askKeyframe}
+	s.run(func() { s.read(t, tr, v.packet) })
+}
+
+// read puts a track's packets in order and hands them on until the track ends.
+func (s *whipSession) read(t *webrtc.TrackRemote, tr *whipTrack, put putFunc) {
+	var order reorder
+	for {
+		p, _, err := t.ReadRTP()
+		if err != nil {
+			s.Finish()
+			return
+		}
+		now := time.Now()
+		for _, p := range order.push(p, now) {
+			if len(p.Payload) == 0 {
+				continue // padding only: a probe of the line
+			}
+			if err := put(s.ctx, tr.stamp(p.Timestamp, now), p); err != nil {
+				if s.ctx.Err() == nil && !errors.Is(err, ErrFeedClosed) {
+					s.log.Warn("publisher turned away", "err", err)
+				}
+				s.Finish()
+				return
+			}
+		}
+	}
+}
+
+// keyframes asks the publisher for keyframes.
+func (s *whipSession) keyframes(ssrc uint32) {
+	tick := time.NewTicker(keyframeEvery)
+	defer tick.Stop()
+	var last time.Time
+	for {
+		// A request that comes too early waits for its time.
+		var need <-chan struct{}
+		wait := time.NewTimer(keyframeGap - time.Since(last))
+		select {
+		case <-wait.C:
+			need = s.need
+		case <-s.Done():
+			wait.Stop()
+			return
+		}
+		if !last.IsZero() {
+			select {
+			case <-need:
+			case <-tick.C:
+			case <-s.Done():
+				return
+			}
+		}
+		last = time.Now()
+		if err := s.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package wish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/nack"
+	"github.com/pion/transport/v4"
+	"github.com/pion/webrtc/v4"
+)
+
+const (
+	// connectWait is how long a session may take to connect.
+	connectWait = 15 * time.Second
+	// gatherWait caps gathering: there are host candidates only.
+	gatherWait = 2 * time.Second
+	// maxCandidates bounds one PATCH.
+	maxCandidates = 64
+)
+
+// PeerConfig for NewPeer.
+type PeerConfig struct {
+	Net    transport.Net // nil: the system's
+	Codecs []webrtc.RTPCodecParameters
+	// Receive adds what makes a browser send well: transport-wide congestion control and
+	// receiver reports.
+	Receive bool
+}
+
+// Peer is a PeerConnection with a browser: answers in one go, ends by itself when the
+// connection fails or is closed from the other side.
+type Peer struct {
+	*webrtc.PeerConnection
+	Connected chan struct{} // closed once connected
+
+	done chan struct{}
+	once sync.Once
+	up   sync.Once
+	wait *time.Timer
+}
+
+// NewPeer makes a Peer. Close it.
+func NewPeer(cfg PeerConfig) (*Peer, error) {
+	api, err := newAPI(cfg)
+	if err != nil {
+		return nil, err
+	}
+	pc, err := api.NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return nil, err
+	}
+	p := &Peer{PeerConnection: pc, Connected: make(chan struct{}), done: make(chan struct{})}
+	p.wait = time.AfterFunc(connectWait, p.Finish)
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		switch s {
+		case webrtc.PeerConnectionStateConnected:
+			p.wait.Stop()
+			p.up.Do(func() { close(p.Connected) })
+		case webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
+			p.Finish()
+		}
+	})
+	return p, nil
+}
+
+func newAPI(cfg PeerConfig) (*webrtc.API, error) {
+	m, ir := &webrtc.MediaEngine{}, &interceptor.Registry{}
+	for _, c := range cfg.Codecs {
+		kind := webrtc.RTPCodecTypeVideo
+		c.RTCPFeedback = nil
+		if strings.HasPrefix(c.MimeType, "audio/") {
+			kind = webrtc.RTPCodecTypeAudio
+		}
+		if err := m.RegisterCodec(c, kind); err != nil {
+			return nil, err
+		}
+	}
+	// A browser's packet that is asked for again within 20 ms still makes its frame.
+	err := webrtc.ConfigureNackWithOptions(m, ir, []nack.GeneratorOption{nack.GeneratorInterval(20 * time.Millisecond)})
+	if err == nil && cfg.Receive {
+		err = webrtc.ConfigureRTCPReports(ir)
+	}
+	if err == nil && cfg.Receive {
+		err = webrtc.ConfigureTWCCSender(m, ir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var s webrtc.SettingEngine
+	s.SetIncludeLoopbackCandidate(true)
+	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	s.SetHostAcceptanceMinWait(0)
+	s.SetPrflxAcceptanceMinWait(0) // a browser hides its addresses, so it is found as prflx
+	s.SetICETimeouts(5*time.Second, 10*time.Second, 2*time.Second)
+	s.SetDTLSInsecureSkipHelloVerify(true)
+	s.SetDTLSRetransmissionInterval(100 * time.Millisecond)
+	s.DisableActiveTCP(true)
+	if cfg.Net != nil {
+		s.SetNet(cfg.Net)
+	}
+	return webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithInterceptorRegistry(ir), webrtc.WithSettingEngine(s)), nil
+}
+
+// Offered sets the offer.
+func (p *Peer) Offered(offer *Offer) error {
+	return p.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer.SDP})
+}
+
+// Answer makes the answer, with every candidate in it.
+func (p *Peer) Answer(ctx context.Context) (string, error) {
+	answer, err := p.CreateAnswer(nil)
+	if err != nil {
+		return "", err
+	}
+	gathered := webrtc.GatheringCompletePromise(p.PeerConnection)
+	if err := p.SetLocalDescription(answer); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, gatherWait)
+	defer cancel()
+	select {
+	case <-gathered:
+	case <-ctx.Done():
+		return "", fmt.Errorf("find local addresses: %w", ctx.Err())
+	}
+	return p.LocalDescription().SDP, nil
+}
+
+// AddCandidates takes the candidates of a trickle fragment (RFC 8840).
+func (p *Peer) AddCandidates(fragment string) error {
+	list, err := candidates(fragment)
+	for _, c := range list {
+		if err := p.AddICECandidate(c); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// candidates reads a trickle fragment; it never panics.
+func candidates(fragment string) ([]webrtc.ICECandidateInit, error) {
+	var out []webrtc.ICECandidateInit
+	mid := "0"
+	for line := range strings.Lines(fragment) {
+		line = strings.TrimSpace(line)
+		if m, ok := strings.CutPrefix(line, "a=mid:"); ok {
+			mid = m
+		}
+		if c, ok := strings.CutPrefix(line, "a=candidate:"); ok {
+			if len(out) == maxCandidates {
+				return nil, errors.New("too many candidates")
+			}
+			at := mid
+			out = append(out, webrtc.ICECandidateInit{Candidate: "candidate:" + c, SDPMid: &at})
+		}
+	}
+	return out, nil
+}
+
+// Done is closed when the connection is over.
+func (p *Peer) Done() <-chan struct{} { return p.done }
+
+// Finish says that the session is over; Close does the work.
+func (p *Peer) Finish() { p.once.Do(func() { close(p.done) }) }
+
+// Close closes the connection.
+func (p *Peer) Close() error {
+	p.wait.Stop()
+	p.Finish()
+	return p.PeerConnection.Close()
+}
