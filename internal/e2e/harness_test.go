@@ -324,4 +324,5 @@ func command(t testing.TB, limit time.Duration, o options, args ...string) (code
 	return code, n.stdout.String(), n.stderr.String()
 }
 
+// errNotYet is what eventually is told while there is no more to say.
 var errNotYet = errors.New("not yet")

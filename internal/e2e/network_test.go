@@ -75,12 +75,7 @@ func (w *network) chain(n int, last ...string) *Node {
 func (w *network) checkPaths() {
 	w.t.Helper()
 	root := w.speaker.Line("peer")
-	for _, n := range w.listeners {
-		select {
-		case <-n.ended:
-			continue
-		default:
-		}
+	for _, n := range w.running() {
 		s, err := n.Stream()
 		if err != nil {
 			w.t.Error(err)
@@ -91,4 +86,16 @@ func (w *network) checkPaths() {
 			w.t.Errorf("%s (%s): path %v", n.Name, self, s.Path)
 		}
 	}
+}
+
+// running lists the listeners whose processes have not ended.
+func (w *network) running() []*Node {
+	return slices.DeleteFunc(slices.Clone(w.listeners), func(n *Node) bool {
+		select {
+		case <-n.ended:
+			return true
+		default:
+			return false
+		}
+	})
 }

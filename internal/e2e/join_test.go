@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// carriers are the ways signalling can go, with the time a join may take.
+var carriers = []struct {
+	signal string
+	frame  time.Duration // until the first frame, p50
+}{
+	{"both", 800 * time.Millisecond},
+	{"gossip", 800 * time.Millisecond},
+	{"dht", 6 * time.Second},
+}
+
+// Either carrier alone is enough to join.
+func TestJoinByEachCarrier(t *testing.T) {
+	for _, c := range carriers {
+		t.Run(c.signal, func(t *testing.T) {
+			w := launch(t, options{env: []string{"WFNODE_SIGNAL=" + c.signal}}, "--input", "test")
+			w.speaker.Live(10 * time.Second)
+			s := w.join().Live(2*c.frame + 5*time.Second)
+			if s.Join.Signal == nil || (c.signal != "both" && *s.Join.Signal != c.signal) {
+				t.Errorf("joined by %v, not by %s", s.Join.Signal, c.signal)
+			}
+			w.checkPaths()
+		})
+	}
+}
+
+// BenchmarkJoin is figure 2: the time of a fresh process from its `peer:` line to the
+// answer and to the first frame.
+func BenchmarkJoin(b *testing.B) {
+	for _, c := range carriers {
+		b.Run(c.signal, func(b *testing.B) {
+			w := launch(b, options{env: []string{"WFNODE_SIGNAL=" + c.signal}}, "--input", "test")
+			w.speaker.Live(10 * time.Second)
+			var answers, frames []float64
+			for b.Loop() {
+				n := w.join()
+				s := n.When(20*time.Second, "showing a frame", hasFrame)
+				doc, err := n.Status()
+				if err != nil {
+					b.Fatal(err)
+				}
+				// Join times count from the process's start, the figure from the peer line.
+				started := time.Now().Add(-time.Duration(doc.UptimeS * float64(time.Second)))
+				peer := n.LineWithin("peer", time.Second).at.Sub(started).Seconds() * 1000
+				answers = append(answers, *s.Join.AnswerMS-peer)
+				frames = append(frames, *s.Join.FirstFrameMS-peer)
+				n.Stop()
+			}
+			b.ReportMetric(0, "ns/op") // starting processes is not what counts
+			b.ReportMetric(median(answers), "answer-p50-ms")
+			b.ReportMetric(slices.Max(answers), "answer-max-ms")
+			b.ReportMetric(median(frames), "frame-p50-ms")
+			b.ReportMetric(slices.Max(frames), "frame-max-ms")
+		})
+	}
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}

@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/watergy/waterfall/node"
+)
+
+// Figure 4: a layer-1 node with children is killed. All of them are live again within
+// 1.5 s, nothing is lost, nobody is its own ancestor, and what was recorded below plays.
+func TestKillOfALayerOneNode(t *testing.T) {
+	w := launch(t, options{}, "--input", "test", "--slots", "2")
+	dir := t.TempDir()
+	recording := func(n *Node) string { return filepath.Join(dir, n.Name+".mkv") }
+	for i := 1; i <= 8; i++ { // two in layer 1, six below them
+		w.join("--record", filepath.Join(dir, fmt.Sprintf("listener %d.mkv", i))).Live(10 * time.Second)
+	}
+	pause(3 * time.Second)
+
+	victim, below := w.busiest()
+	dead := victim.Line("peer")
+	before := map[*Node]node.StreamStatus{}
+	for _, n := range below {
+		before[n] = n.Live(time.Second)
+	}
+	killed := time.Now()
+	victim.Kill()
+	waiting := slices.Clone(below)
+	eventually(t, 10*time.Second, "all orphans are live again", func() error {
+		waiting = slices.DeleteFunc(waiting, func(n *Node) bool {
+			s, err := n.Stream()
+			if err != nil || s.Parent == nil || *s.Parent == dead || received(s) <= received(before[n]) {
+				return false
+			}
+			t.Logf("%s: live again after %d ms", n.Name, time.Since(killed).Milliseconds())
+			return true
+		})
+		if len(waiting) > 0 {
+			return fmt.Errorf("%d of %d wait", len(waiting), len(below))
+		}
+		return nil
+	})
+	if took := time.Since(killed); took > 1500*time.Millisecond {
+		t.Errorf("all %d children live again only after %d ms", len(below), took.Milliseconds())
+	}
+
+	pause(3 * time.Second) // lost is what has not come within 2 s
+	w.checkPaths()
+	w.checkLoss()
+	for _, n := range below {
+		if s := n.Live(time.Second); s.LastGapMS != nil && *s.LastGapMS > 1500 {
+			t.Errorf("%s: a gap of %.0f ms", n.Name, *s.LastGapMS)
+		}
+	}
+	for _, n := range below {
+		if code := n.Stop(); code != 0 {
+			t.Errorf("%s: exit code %d after an interrupt", n.Name, code)
+		}
+		decode(t, recording(n))
+		for _, kind := range []string{"v", "a"} {
+			if hole := longestStep(packets(t, recording(n), kind)); hole > 0.1 {
+				t.Errorf("%s: %.2f s are missing (%s)", recording(n), hole, kind)
+			}
+		}
+	}
+	// The dead node's own recording plays to its last packet.
+	decode(t, recording(victim))
+}
+
+// busiest finds the layer-1 node with the most children, and these.
+func (w *network) busiest() (*Node, []*Node) {
+	w.t.Helper()
+	nodes := map[string]*Node{}
+	for _, n := range w.listeners {
+		nodes[n.Line("peer")] = n
+	}
+	var victim *Node
+	var below []*Node
+	for _, n := range w.listeners {
+		s := n.Live(5 * time.Second)
+		if *s.Layer != 1 || len(s.Children) <= len(below) {
+			continue
+		}
+		victim, below = n, nil
+		for _, c := range s.Children {
+			below = append(below, nodes[c.Peer])
+		}
+	}
+	if victim == nil {
+		w.t.Fatal("no node in layer 1 has children")
+	}
+	return victim, below
+}
+
+func longestStep(times []float64) (longest float64) {
+	slices.Sort(times)
+	for i := 1; i < len(times); i++ {
+		longest = max(longest, times[i]-times[i-1])
+	}
+	return longest
+}
+
+// A node that leaves politely does not interrupt those below it.
+func TestPoliteLeave(t *testing.T) {
+	w := launch(t, options{}, "--input", "test", "--slots", "2")
+	for range 5 {
+		w.join().Live(10 * time.Second)
+	}
+	leaver, below := w.busiest()
+	if code := leaver.Stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	gone := leaver.Line("peer")
+	for _, n := range below {
+		n.When(3*time.Second, "live elsewhere", func(s node.StreamStatus) bool {
+			return s.State == "live" && s.Parent != nil && *s.Parent != gone
+		})
+	}
+	pause(3 * time.Second)
+	w.checkPaths()
+	w.checkLoss()
+}
