@@ -22,18 +22,16 @@ const DefaultSlots = 4
 
 // Config describes this node's part in one stream's tree.
 type Config struct {
-	Self    NodeID
+	Self    NodeID // 1 to 64 bytes
 	Stream  StreamID
 	Root    bool   // this node is the speaker
 	Slots   int    // children at most; 0 means DefaultSlots, negative means none
 	Contact []byte // opaque, ≤ 64 bytes: what a joiner needs to seal an offer to this node; ends up in heads
-	Seed    uint64 // for jitter
-}
+	Seed    uint64 // for jitter and for the choice among equals
 
-// Peer is the state machine of one node in one stream's tree. It is not safe
-// for concurrent use: its owner is the node's loop.
-type Peer struct {
-	cfg Config
+	// SilentAfter is how long neither media nor heartbeat may come from the parent
+	// before another one is looked for; 0 means 300 ms: six heartbeats of 50 ms.
+	SilentAfter time.Duration
 }
 
 // Entry is a node near the top with room at or below it, as the head lists it.
@@ -57,10 +55,11 @@ type Head struct {
 // Offer is a joiner's wish for a parent. Raw is what the node layer needs to
 // answer it (signed and sealed; opaque here) and travels with it down the tree.
 type Offer struct {
-	ID     OfferID
+	ID     OfferID // higher means newer, for one joiner
 	Joiner NodeID
-	Below  int // size of the joiner's own subtree, 1 for a newcomer
-	Raw    []byte
+	Below  int    // size of the joiner's own subtree, itself included: 1 for a newcomer
+	Avoid  NodeID // the parent that the joiner has lost: neither asked nor handed to; empty: none
+	Raw    []byte // ≤ 1024 bytes
 }
 
 // Verdict is the outcome of an offer.
@@ -97,13 +96,24 @@ type (
 		From    NodeID
 		Message Message
 	}
-	// Flowing says that the first packet of the stream has come from Peer since Attach.
+	// Flowing says that the first packet of the stream has come from Peer since
+	// Attach, or since the last Silent or Starved of Peer.
 	Flowing struct{ Peer NodeID }
-	// Silent says that neither media nor heartbeat has come from an attached Peer for For.
+	// Silent says that neither media nor heartbeat has come from an attached Peer for
+	// For. It may be repeated while it is so.
 	Silent struct {
 		Peer NodeID
 		For  time.Duration
 	}
+	// Starved says that an attached Peer lives, but has itself got nothing for For.
+	// It must be repeated while it is so.
+	Starved struct {
+		Peer NodeID
+		For  time.Duration
+	}
+	// SetSlots changes how many children this node takes, counted as in Config.
+	// Children that are there stay.
+	SetSlots struct{ Slots int }
 	// Leave says that the user wants this node to go.
 	Leave struct{}
 )
@@ -117,6 +127,7 @@ type (
 		Offer OfferID
 		To    Entry
 		Below int
+		Avoid NodeID // goes into Offer.Avoid
 	}
 	// DropOffer gives up an offer of our own that has not led to a link.
 	DropOffer struct{ Offer OfferID }
@@ -161,6 +172,8 @@ func (LinkDown) event()        {}
 func (MessageReceived) event() {}
 func (Flowing) event()         {}
 func (Silent) event()          {}
+func (Starved) event()         {}
+func (SetSlots) event()        {}
 func (Leave) event()           {}
 
 func (SendOffer) action()   {}
@@ -175,37 +188,3 @@ func (Release) action()     {}
 func (PublishHead) action() {}
 func (Watch) action()       {}
 func (Left) action()        {}
-
-// New checks cfg and returns a Peer that has done nothing yet.
-func New(cfg Config) (*Peer, error) { panic("skeleton") }
-
-// Step takes one event (nil: only time has passed) and returns what to do, in order.
-func (p *Peer) Step(now time.Time, ev Event) []Action { panic("skeleton") }
-
-// Deadline is when Step wants to be called with a nil event; zero: not before an event.
-func (p *Peer) Deadline() time.Time { panic("skeleton") }
-
-// View is what a person sees of a Peer.
-type View struct {
-	Root     bool
-	Attached bool
-	Layer    int      // meaningful while Attached
-	Path     []NodeID // ancestors, root first, without self
-	Parent   NodeID   // empty: none
-	Backup   NodeID   // empty: none
-	Children []ChildView
-	Slots    int
-	Subtree  int // nodes at and below, self included
-	Below    int // layers below self
-	Switches int // times the parent changed after the first
-	Head     Head
-}
-
-// ChildView is one child as its parent sees it.
-type ChildView struct {
-	Node    NodeID
-	Subtree int
-}
-
-// View returns a snapshot for status pages.
-func (p *Peer) View() View { panic("skeleton") }

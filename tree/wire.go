@@ -1,11 +1,344 @@
 package tree
 
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
 // Message is what two linked nodes say to each other about one stream over the
 // link's control channel; see the types that implement it.
 type Message interface{ message() }
 
-// Marshal encodes m for stream s, at most MaxMessage bytes.
-func Marshal(s StreamID, m Message) []byte { panic("skeleton") }
+// Bounds of the wire format. What exceeds them is refused by Unmarshal.
+const (
+	MaxMessage = 8 << 10 // bytes of one message
+	maxID      = 64      // bytes of a NodeID
+	maxContact = 64      // bytes of a contact
+	maxRaw     = 1024    // bytes of Offer.Raw
+	maxPath    = 64      // nodes from the root to a node; also layers in a histogram and hops of an offer
+	maxEntries = 16      // entries of a head
+	maxBelow   = 4       // entries of a Sum
+	maxCount   = 1 << 31 // any count of nodes or slots stays below
+)
 
-// Unmarshal decodes what Marshal made. It never panics, whatever the bytes.
-func Unmarshal(b []byte) (StreamID, Message, error) { panic("skeleton") }
+// Hop is a node on a path.
+type Hop struct {
+	Node    NodeID
+	Contact []byte // empty when the node is far above: the root and the 16 nearest have theirs
+}
+
+type (
+	// Path, parent to child: where the parent stands. Hops are root first, the sender last.
+	Path struct {
+		Stamp uint64 // newest number of the root's that has come to the sender down the tree
+		Hops  []Hop
+	}
+	// Sum, child to parent: the subtree of the sender. Index 0 of both histograms is
+	// the sender, 1 its children, and so on.
+	Sum struct {
+		Seen    uint64   // HandDown.Num of the newest offer that this sum reckons with
+		Layers  []uint32 // nodes
+		Open    []uint32 // free slots
+		Contact []byte   // of the sender; only near the top
+		Entries []Entry  // ≤ 4 of the sender's children; only near the top
+	}
+	// HeadDown, parent to child: a head newer than the last.
+	HeadDown struct {
+		Stamp uint64 // as in Path
+		Head  Head
+	}
+	// HandDown, parent to child: an offer for a node of the child's subtree.
+	HandDown struct {
+		Num     uint64 // counts the offers handed to this child
+		Hops    int    // times that the offer was handed on
+		Deepest int    // layer below which the joiner must not be put
+		Offer   Offer
+	}
+	// NoRoom, child to parent: the offer found no place.
+	NoRoom struct {
+		Joiner NodeID
+		Offer  OfferID
+	}
+	// Leaving, to parent and children: the sender will go as soon as its children have moved.
+	Leaving struct{}
+	// Gone: the sender is no longer the receiver's parent or child.
+	Gone struct{}
+	// Fresh, child to parent: a newer stamp is wanted.
+	Fresh struct{}
+	// Beat, parent to child: a newer stamp.
+	Beat struct{ Stamp uint64 }
+)
+
+func (Path) message()     {}
+func (Sum) message()      {}
+func (HeadDown) message() {}
+func (HandDown) message() {}
+func (NoRoom) message()   {}
+func (Leaving) message()  {}
+func (Gone) message()     {}
+func (Fresh) message()    {}
+func (Beat) message()     {}
+
+// Types on the wire; never renumbered.
+const (
+	typePath = iota + 1
+	typeSum
+	typeHeadDown
+	typeHandDown
+	typeNoRoom
+	typeLeaving
+	typeGone
+	typeFresh
+	typeBeat
+)
+
+// Marshal encodes m for stream s. What a Peer sends fits into MaxMessage bytes.
+//
+// Layout: stream ID (16 bytes), type (1 byte), body. In bodies a number is a uvarint,
+// bytes are a length and that many bytes, a list is a count and that many items.
+func Marshal(s StreamID, m Message) []byte {
+	e := encoder(append(make([]byte, 0, 64), s[:]...))
+	switch m := m.(type) {
+	case Path:
+		e.byte(typePath)
+		e.uint(m.Stamp)
+		e.uint(uint64(len(m.Hops)))
+		for _, h := range m.Hops {
+			e.bytes([]byte(h.Node))
+			e.bytes(h.Contact)
+		}
+	case Sum:
+		e.byte(typeSum)
+		e.uint(m.Seen)
+		e.counts(m.Layers)
+		e.counts(m.Open)
+		e.bytes(m.Contact)
+		e.entries(m.Entries)
+	case HeadDown:
+		e.byte(typeHeadDown)
+		e.uint(m.Stamp)
+		e.uint(m.Head.Seq)
+		e.entries(m.Head.Entries)
+		e.counts(m.Head.Layers)
+		e.uint(uint64(m.Head.Free))
+	case HandDown:
+		e.byte(typeHandDown)
+		e.uint(m.Num)
+		e.uint(uint64(m.Hops))
+		e.uint(uint64(m.Deepest))
+		e.uint(uint64(m.Offer.ID))
+		e.bytes([]byte(m.Offer.Joiner))
+		e.uint(uint64(m.Offer.Below))
+		e.bytes([]byte(m.Offer.Avoid))
+		e.bytes(m.Offer.Raw)
+	case NoRoom:
+		e.byte(typeNoRoom)
+		e.bytes([]byte(m.Joiner))
+		e.uint(uint64(m.Offer))
+	case Leaving:
+		e.byte(typeLeaving)
+	case Gone:
+		e.byte(typeGone)
+	case Fresh:
+		e.byte(typeFresh)
+	case Beat:
+		e.byte(typeBeat)
+		e.uint(m.Stamp)
+	}
+	return e
+}
+
+// Unmarshal decodes what Marshal made. It never panics, whatever the bytes. Bytes
+// after the body are ignored, so that later versions may add to it.
+func Unmarshal(b []byte) (StreamID, Message, error) {
+	var s StreamID
+	if len(b) > MaxMessage {
+		return s, nil, fmt.Errorf("tree message of %d bytes: more than %d", len(b), MaxMessage)
+	}
+	if len(b) < len(s)+1 {
+		return s, nil, fmt.Errorf("tree message of %d bytes: too short", len(b))
+	}
+	copy(s[:], b)
+	kind := b[len(s)]
+	d := decoder{b: b[len(s)+1:]}
+	var m Message
+	switch kind {
+	case typePath:
+		p := Path{Stamp: d.uint(1<<64 - 1)}
+		if n := d.int(maxPath); n > 0 {
+			p.Hops = make([]Hop, n)
+		}
+		for i := range p.Hops {
+			p.Hops[i] = Hop{Node: d.id(), Contact: d.bytes(maxContact)}
+		}
+		m = p
+	case typeSum:
+		m = Sum{
+			Seen:    d.uint(1<<64 - 1),
+			Layers:  d.counts(),
+			Open:    d.counts(),
+			Contact: d.bytes(maxContact),
+			Entries: d.entries(maxBelow),
+		}
+	case typeHeadDown:
+		m = HeadDown{
+			Stamp: d.uint(1<<64 - 1),
+			Head: Head{
+				Stream:  s,
+				Seq:     d.uint(1<<64 - 1),
+				Entries: d.entries(maxEntries),
+				Layers:  d.counts(),
+				Free:    uint32(d.uint(maxCount - 1)),
+			},
+		}
+	case typeHandDown:
+		m = HandDown{
+			Num:     d.uint(1<<64 - 1),
+			Hops:    d.int(maxPath),
+			Deepest: d.int(maxPath),
+			Offer: Offer{
+				ID:     OfferID(d.uint(1<<64 - 1)),
+				Joiner: d.id(),
+				Below:  d.int(maxCount - 1),
+				Avoid:  NodeID(d.bytes(maxID)),
+				Raw:    d.bytes(maxRaw),
+			},
+		}
+	case typeNoRoom:
+		m = NoRoom{Joiner: d.id(), Offer: OfferID(d.uint(1<<64 - 1))}
+	case typeLeaving:
+		m = Leaving{}
+	case typeGone:
+		m = Gone{}
+	case typeFresh:
+		m = Fresh{}
+	case typeBeat:
+		m = Beat{Stamp: d.uint(1<<64 - 1)}
+	default:
+		return s, nil, fmt.Errorf("tree message of unknown type %d", kind)
+	}
+	if d.err != nil {
+		return s, nil, fmt.Errorf("tree message of type %d: %w", kind, d.err)
+	}
+	return s, m, nil
+}
+
+type encoder []byte
+
+func (e *encoder) byte(b byte)   { *e = append(*e, b) }
+func (e *encoder) uint(n uint64) { *e = binary.AppendUvarint(*e, n) }
+
+func (e *encoder) bytes(b []byte) {
+	e.uint(uint64(len(b)))
+	*e = append(*e, b...)
+}
+
+func (e *encoder) counts(c []uint32) {
+	e.uint(uint64(len(c)))
+	for _, n := range c {
+		e.uint(uint64(n))
+	}
+}
+
+func (e *encoder) entries(list []Entry) {
+	e.uint(uint64(len(list)))
+	for _, x := range list {
+		e.bytes([]byte(x.Node))
+		e.bytes(x.Contact)
+		e.uint(uint64(x.Layer))
+		e.uint(uint64(x.Opening))
+		e.uint(uint64(x.Free))
+	}
+}
+
+var (
+	errShort = errors.New("cut short")
+	errRange = errors.New("number out of range")
+)
+
+// decoder reads a body; after the first error it yields zeros.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) fail(err error) {
+	if d.err == nil {
+		d.err = err
+	}
+	d.b = nil
+}
+
+func (d *decoder) uint(max uint64) uint64 {
+	n, size := binary.Uvarint(d.b)
+	switch {
+	case size == 0:
+		d.fail(errShort)
+		return 0
+	case size < 0 || n > max:
+		d.fail(errRange)
+		return 0
+	}
+	d.b = d.b[size:]
+	return n
+}
+
+func (d *decoder) int(max uint64) int { return int(d.uint(max)) }
+
+func (d *decoder) bytes(max uint64) []byte {
+	n := d.uint(max)
+	if n > uint64(len(d.b)) {
+		d.fail(errShort)
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	out := append([]byte(nil), d.b[:n]...)
+	d.b = d.b[n:]
+	return out
+}
+
+// id is a NodeID that may not be empty.
+func (d *decoder) id() NodeID {
+	b := d.bytes(maxID)
+	if len(b) == 0 {
+		d.fail(errRange)
+	}
+	return NodeID(b)
+}
+
+func (d *decoder) counts() []uint32 {
+	n := d.int(maxPath)
+	if n == 0 {
+		return nil
+	}
+	if n > len(d.b) { // each takes at least a byte
+		d.fail(errShort)
+		return nil
+	}
+	out := make([]uint32, n)
+	for i := range out {
+		out[i] = uint32(d.uint(maxCount - 1))
+	}
+	return out
+}
+
+func (d *decoder) entries(max uint64) []Entry {
+	n := d.int(max)
+	if n == 0 {
+		return nil
+	}
+	out := make([]Entry, n)
+	for i := range out {
+		out[i] = Entry{
+			Node:    d.id(),
+			Contact: d.bytes(maxContact),
+			Layer:   d.int(maxPath),
+			Opening: d.int(maxPath),
+			Free:    d.int(maxCount - 1),
+		}
+	}
+	return out
+}

@@ -1,0 +1,66 @@
+package tree
+
+// A path alone does not rule out loops: while two orphans look for parents at the
+// same time, each may be told a path that the other's move has made untrue. So the
+// root's numbers (stamps) flow down the tree, and a node with children takes a new
+// parent only when that one stands better than it has ever stood itself. What is
+// below a node can't: it has its numbers through the node. This is the feasibility
+// condition of DUAL (Garcia-Luna-Aceves, 1993) and Babel (RFC 8966, section 2.4),
+// with sequence numbers as in Babel; docs/tree.md has the argument.
+
+// label says how well a node stands: a newer stamp is better, then a higher place.
+// The zero label is worse than any.
+type label struct {
+	stamp  uint64
+	height int // maxPath − layer
+}
+
+func (a label) better(b label) bool {
+	return a.stamp > b.stamp || a.stamp == b.stamp && a.height > b.height
+}
+
+func labelOf(stamp uint64, layer int) label { return label{stamp, maxPath - layer} }
+
+// hold notes where this node stands now.
+func (p *Peer) hold() {
+	if l := labelOf(p.stamp, p.layer()); l.better(p.best) {
+		p.best = l
+	}
+}
+
+// raise takes over a stamp of the parent and passes it to the children that asked.
+func (p *Peer) raise(stamp uint64) {
+	if stamp <= p.stamp || p.frozen() {
+		return
+	}
+	p.stamp = stamp
+	p.hold()
+	for _, c := range p.kids {
+		if c.fresh && c.up {
+			c.fresh = false
+			p.send(c.node, Beat{Stamp: stamp})
+		}
+	}
+}
+
+// frozen says that a candidate is attached but does not deliver yet: its place was
+// compared with ours, so ours must not get better meanwhile.
+func (p *Peer) frozen() bool {
+	return p.seek.cand != nil && p.seek.cand.attached
+}
+
+// wantFresh gets a newer stamp for child c: from the root itself, or from above.
+func (p *Peer) wantFresh(c *child) {
+	if p.cfg.Root {
+		p.stamp++
+		if c.up {
+			p.send(c.node, Beat{Stamp: p.stamp})
+		}
+		return
+	}
+	c.fresh = true
+	if p.attached() && !p.now.Before(p.askedAt.Add(freshGap)) {
+		p.askedAt = p.now
+		p.send(p.parent, Fresh{})
+	}
+}

@@ -1,0 +1,104 @@
+package tree
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// tellHead publishes the root's head: every two seconds, and soon after the openings
+// near the top have changed.
+func (p *Peer) tellHead() {
+	if p.dirty {
+		p.dirty = false
+		if !sameOpenings(p.headEntries(), p.head.Entries) {
+			p.headDue = p.headAt.Add(headGap)
+		}
+	}
+	if !p.now.Before(p.headDue) {
+		p.publish()
+	}
+	if p.head.Seq != p.downSeq && !p.now.Before(p.downAt.Add(headPeriod)) {
+		p.passHead()
+	}
+}
+
+func (p *Peer) publish() {
+	p.stamp++
+	p.headAt = p.now
+	p.headDue = p.now.Add(headPeriod)
+	layers := p.layers()
+	p.head = Head{
+		Stream:  p.cfg.Stream,
+		Seq:     p.stamp,
+		Entries: p.headEntries(),
+		Layers:  layers,
+		Free:    uint32(total(p.openings())),
+	}
+	p.do(PublishHead{Head: p.head})
+}
+
+// headEntries lists the nodes near the top that take offers, the root always among
+// them: the shallowest opening first, among equals the deeper node, to spare the root.
+func (p *Peer) headEntries() []Entry {
+	out := p.kidEntries()
+	for _, c := range p.kids {
+		if p.opening(c) < 0 {
+			continue
+		}
+		for _, e := range c.entries {
+			if e.Free > 0 && e.Opening > 0 && e.Layer == entryLayer && e.Node != p.cfg.Self {
+				out = append(out, e)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Entry) int {
+		return cmp.Or(a.Opening-b.Opening, b.Layer-a.Layer, strings.Compare(string(a.Node), string(b.Node)))
+	})
+	self := Entry{Node: p.cfg.Self, Contact: p.cfg.Contact}
+	open := p.openings()
+	if level := slices.IndexFunc(open, func(n uint32) bool { return n > 0 }); level >= 0 {
+		self.Opening, self.Free = min(level+1, maxPath), total(open)
+	}
+	out = out[:min(len(out), maxEntries-1)]
+	at := 0
+	for at < len(out) && rankOpening(out[at].Opening) <= rankOpening(self.Opening) {
+		at++
+	}
+	return slices.Insert(out, at, self)
+}
+
+func sameOpenings(a, b []Entry) bool {
+	return slices.EqualFunc(a, b, func(x, y Entry) bool {
+		return x.Node == y.Node && x.Opening == y.Opening
+	})
+}
+
+// passHead gives the children the newest head. Only the root's pace counts: it sends
+// one in two seconds.
+func (p *Peer) passHead() {
+	if p.head.Seq == 0 || !p.attached() || p.now.Before(p.downAt.Add(headPeriod/2)) {
+		return
+	}
+	p.downAt, p.downSeq = p.now, p.head.Seq
+	for _, c := range p.kids {
+		if c.attached {
+			c.fresh = false
+			p.send(c.node, HeadDown{Stamp: p.stamp, Head: p.head})
+		}
+	}
+}
+
+// tellWatch says what this node must hear from signalling, when that has changed.
+// Whoever may become an entry listens before the head says so: it would know too late.
+func (p *Peer) tellWatch() {
+	w := Watch{Heads: p.seek.active && p.leaveBy.IsZero()}
+	if p.attached() && p.leaveBy.IsZero() {
+		w.Offers = p.cfg.Root || p.layer() <= entryLayer ||
+			slices.ContainsFunc(p.head.Entries, func(e Entry) bool { return e.Node == p.cfg.Self })
+	}
+	if w != p.watch {
+		p.watch = w
+		p.do(w)
+	}
+}

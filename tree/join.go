@@ -1,0 +1,358 @@
+package tree
+
+import (
+	"slices"
+	"time"
+)
+
+// seek is the search for a parent: of a newcomer, an orphan, or one whose parent leaves.
+type seek struct {
+	active  bool
+	queue   []Entry   // still to be tried in this round
+	spent   bool      // a round was begun: when its queue is empty, wait
+	rounds  int       // that led nowhere
+	headSeq uint64    // of the head that the last round tried
+	at      time.Time // not before
+	stale   time.Time // from then on a head that was tried already will do
+	avoid   NodeID    // the parent that was lost
+
+	offer    OfferID // zero: none out
+	answerBy time.Time
+	cand     *candidate
+}
+
+// candidate is a node that is willing to be the parent.
+type candidate struct {
+	node     NodeID
+	offer    OfferID
+	path     []Hop // the candidate last
+	told     bool  // path came from the candidate itself, with stamp and contacts
+	stamp    uint64
+	up       bool      // linked
+	attached bool      // asked to deliver
+	badAt    time.Time // last heard to be silent or starved
+	until    time.Time
+	seenNum  uint64 // as in Peer
+}
+
+type ban struct {
+	node  NodeID
+	until time.Time
+}
+
+// headSeen takes a head from signalling.
+func (p *Peer) headSeen(h Head) {
+	if p.cfg.Root || h.Stream != p.cfg.Stream || h.Seq <= p.head.Seq || !headFits(h) {
+		return
+	}
+	p.head = h
+}
+
+func headFits(h Head) bool {
+	if len(h.Entries) > maxEntries || len(h.Layers) > maxPath {
+		return false
+	}
+	for _, e := range h.Entries {
+		if e.Node == "" || len(e.Node) > maxID || len(e.Contact) > maxContact ||
+			e.Layer < 0 || e.Layer > maxPath || e.Opening < 0 || e.Opening > maxPath ||
+			e.Free < 0 || e.Free >= maxCount {
+			return false
+		}
+	}
+	return true
+}
+
+// runSeek goes on with the search as far as it can at this moment.
+func (p *Peer) runSeek() {
+	s := &p.seek
+	if !s.active {
+		return
+	}
+	if s.cand != nil {
+		p.judgeCandidate()
+	}
+	if s.cand != nil || !s.active {
+		return
+	}
+	if s.offer != 0 {
+		if p.now.Before(s.answerBy) {
+			return
+		}
+		p.dropOffer()
+	}
+	for !p.now.Before(s.at) {
+		if len(s.queue) == 0 {
+			if s.spent {
+				p.backOff()
+				return
+			}
+			if !p.newRound() {
+				return
+			}
+			continue
+		}
+		e := s.queue[0]
+		s.queue = s.queue[1:]
+		if p.mayAsk(e.Node) {
+			p.lastOffer = max(p.lastOffer+1, OfferID(p.now.UnixMicro())) // newer also after a restart
+			s.offer = p.lastOffer
+			s.answerBy = p.now.Add(answerWait)
+			p.do(SendOffer{Offer: s.offer, To: e, Below: p.subtree(), Avoid: s.avoid})
+			return
+		}
+	}
+}
+
+// newRound fills the queue from the head, if there is one that was not tried in vain.
+func (p *Peer) newRound() bool {
+	s := &p.seek
+	if p.head.Seq == 0 || p.head.Seq <= s.headSeq && p.now.Before(s.stale) {
+		return false
+	}
+	s.headSeq, s.spent = p.head.Seq, true
+	list := slices.Clone(p.head.Entries)
+	p.rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	slices.SortStableFunc(list, func(a, b Entry) int {
+		if d := rankOpening(a.Opening) - rankOpening(b.Opening); d != 0 {
+			return d
+		}
+		return min(b.Layer, 1) - min(a.Layer, 1) // spare the root
+	})
+	for _, e := range list {
+		if len(s.queue) < maxTries || e.Layer == 0 { // the root is the last resort
+			s.queue = append(s.queue, e)
+		}
+	}
+	return true
+}
+
+// rankOpening puts "none" (0) behind every layer.
+func rankOpening(layer int) int {
+	if layer == 0 {
+		return maxPath + 1
+	}
+	return layer
+}
+
+// backOff waits before the next round, which wants a newer head.
+func (p *Peer) backOff() {
+	s := &p.seek
+	d := min(backoffMin<<min(s.rounds, 8), backoffMax)
+	s.rounds++
+	s.spent = false
+	s.at = p.now.Add(d/2 + p.jitter(d))
+	s.stale = s.at.Add(headWait)
+}
+
+// failed goes on to the next entry. Orphans take their time: their siblings are on
+// the same way.
+func (p *Peer) failed() {
+	if p.settled {
+		p.seek.at = p.now.Add(p.jitter(repairJitter))
+	}
+}
+
+func (p *Peer) dropOffer() {
+	p.do(DropOffer{Offer: p.seek.offer})
+	p.seek.offer = 0
+	p.failed()
+}
+
+// answered takes the answer to our offer.
+func (p *Peer) answered(a AnswerReceived) {
+	s := &p.seek
+	if s.offer == 0 || a.Offer != s.offer {
+		return
+	}
+	if a.Verdict != Accepted || !p.mayAsk(a.From) || !p.pathFits(a.From, a.Path) {
+		p.dropOffer()
+		return
+	}
+	path := make([]Hop, len(a.Path))
+	for i, n := range a.Path {
+		path[i].Node = n
+	}
+	s.cand = &candidate{node: a.From, offer: s.offer, path: path, until: p.now.Add(linkWait)}
+	s.offer = 0
+}
+
+// mayAsk says whether node may be taken as a parent, as far as its name tells.
+func (p *Peer) mayAsk(node NodeID) bool {
+	if node == "" || node == p.cfg.Self || node == p.parent || p.kid(node) != nil {
+		return false
+	}
+	return !slices.ContainsFunc(p.banned, func(b ban) bool {
+		return b.node == node && p.now.Before(b.until)
+	})
+}
+
+func (p *Peer) ban(node NodeID) {
+	p.banned = slices.DeleteFunc(p.banned, func(b ban) bool {
+		return b.node == node || !p.now.Before(b.until)
+	})
+	if len(p.banned) == maxBans {
+		p.banned = slices.Delete(p.banned, 0, 1)
+	}
+	p.banned = append(p.banned, ban{node, p.now.Add(banTime)})
+}
+
+func (p *Peer) unban(node NodeID) {
+	p.banned = slices.DeleteFunc(p.banned, func(b ban) bool { return b.node == node })
+}
+
+// pathFits checks the path that node gave as its own: ours would be one longer.
+func (p *Peer) pathFits(node NodeID, path []NodeID) bool {
+	n := len(path)
+	return n > 0 && n < maxPath && path[n-1] == node && !slices.Contains(path, p.cfg.Self)
+}
+
+func hopsToNodes(hops []Hop) []NodeID {
+	out := make([]NodeID, len(hops))
+	for i, h := range hops {
+		out[i] = h.Node
+	}
+	return out
+}
+
+// candidateUp says hello, which makes the slot ours.
+func (p *Peer) candidateUp(c *candidate) {
+	if c.up {
+		return
+	}
+	c.up = true
+	c.until = p.now.Add(proofWait)
+	p.send(c.node, p.sum(true))
+	p.tryAttach(c)
+}
+
+// tryAttach takes the stream from the candidate once it is certain that it is not
+// below us: at once when nobody is.
+func (p *Peer) tryAttach(c *candidate) {
+	if c.attached || !c.up {
+		return
+	}
+	if len(p.kids) == 0 {
+		p.best = label{}
+	} else if !c.told || !labelOf(c.stamp, len(c.path)-1).better(p.best) {
+		return
+	}
+	c.attached = true
+	c.until = p.now.Add(flowWait)
+	p.do(Attach{Parent: c.node})
+}
+
+func (p *Peer) candidateMessage(c *candidate, m Message) {
+	if !c.up { // its link is up before ours knows
+		p.candidateUp(c)
+	}
+	switch m := m.(type) {
+	case Path:
+		if !p.pathFits(c.node, hopsToNodes(m.Hops)) {
+			p.dropCandidate(false)
+			return
+		}
+		c.path, c.told = m.Hops, true
+		c.stamp = max(c.stamp, m.Stamp)
+	case Beat:
+		c.stamp = max(c.stamp, m.Stamp)
+	case HeadDown:
+		c.stamp = max(c.stamp, m.Stamp)
+		p.headSeen(m.Head)
+	case HandDown: // though we have told it that we have no room yet
+		c.seenNum = max(c.seenNum, m.Num)
+		p.send(c.node, NoRoom{Joiner: m.Offer.Joiner, Offer: m.Offer.ID})
+	case Leaving:
+		p.dropCandidate(false)
+		return
+	case Gone:
+		c.up = false // nothing to say goodbye to
+		p.dropCandidate(false)
+		return
+	}
+	p.tryAttach(c)
+}
+
+// judgeCandidate ends the wait for a candidate when its time is up.
+func (p *Peer) judgeCandidate() {
+	c := p.seek.cand
+	if p.now.Before(c.until) {
+		return
+	}
+	if c.attached && c.told && p.now.Sub(c.badAt) > badMemory {
+		p.settle(c) // the hop lives; the speaker has nothing to say
+		return
+	}
+	p.dropCandidate(false)
+}
+
+// dropCandidate turns to the next entry; down says that the link is closed already.
+func (p *Peer) dropCandidate(down bool) {
+	c := p.seek.cand
+	p.seek.cand = nil
+	p.ban(c.node)
+	p.failed()
+	if c.attached {
+		p.do(Detach{Parent: c.node})
+	}
+	if !c.up {
+		p.do(DropOffer{Offer: c.offer})
+	} else if !down {
+		p.send(c.node, Gone{})
+		p.do(Release{Peer: c.node})
+	}
+	if w := p.waitingPath; w != nil {
+		p.waitingPath = nil
+		p.parentMessage(*w)
+	}
+}
+
+// settle makes the candidate the parent: it delivers.
+func (p *Peer) settle(c *candidate) {
+	p.seek = seek{}
+	p.waitingPath = nil
+	p.cutParent(true, true)
+	if p.settled {
+		p.switches++
+	}
+	p.settled = true
+	p.parent, p.lost, p.moving = c.node, false, false
+	p.starveAfter = starveAfter + p.jitter(starveJitter)
+	p.path, p.pathTold, p.stamp, p.seenNum = c.path, c.told, c.stamp, c.seenNum
+	p.hold()
+	p.tellPath()
+	p.dirty = true
+	p.sumAt = time.Time{}
+}
+
+// stopSeek gives up the search.
+func (p *Peer) stopSeek() {
+	if p.seek.offer != 0 {
+		p.dropOffer()
+	}
+	if c := p.seek.cand; c != nil {
+		p.dropCandidate(false)
+		p.unban(c.node)
+	}
+	p.seek = seek{}
+}
+
+// seekDeadline is when runSeek has something to do if nothing happens.
+func (p *Peer) seekDeadline() time.Time {
+	s := &p.seek
+	switch {
+	case !s.active:
+		return time.Time{}
+	case s.cand != nil:
+		return s.cand.until
+	case s.offer != 0:
+		return s.answerBy
+	case len(s.queue) > 0 || s.spent:
+		return s.at
+	case p.head.Seq == 0:
+		return time.Time{} // only a head helps
+	case p.head.Seq > s.headSeq:
+		return s.at
+	default:
+		return s.stale
+	}
+}

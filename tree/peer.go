@@ -1,0 +1,293 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"time"
+)
+
+// Times of the protocol. Those that DESIGN section 4 states are marked.
+const (
+	answerWait     = 1 * time.Second         // for an answer to an offer (DESIGN)
+	linkWait       = 4 * time.Second         // for a link after an answer
+	proofWait      = 1500 * time.Millisecond // for proof that a parent is not below us
+	flowWait       = 2 * time.Second         // for the first packet after Attach
+	badMemory      = 500 * time.Millisecond  // Silent and Starved are repeated more often
+	starvedWait    = 1 * time.Second         // a candidate may itself be without media
+	provisional    = 4 * time.Second         // a slot is held for a joiner that does not come (DESIGN)
+	offerMemory    = 30 * time.Second        // an offer lives on its carriers (DESIGN)
+	ackWait        = 1 * time.Second         // for a child's sum to reckon with an offer
+	sumGap         = 100 * time.Millisecond  // between sums, so that a crowd does not flood
+	sumPeriod      = 2 * time.Second
+	headGap        = 200 * time.Millisecond // between heads
+	headPeriod     = 2 * time.Second        // (DESIGN)
+	headWait       = headPeriod + headPeriod/4
+	freshGap       = 200 * time.Millisecond // between requests for a stamp
+	repairJitter   = 100 * time.Millisecond
+	banTime        = 10 * time.Second // a parent that was lost is not taken again
+	starveAfter    = 5 * time.Second  // the break above should be mended by then
+	starveJitter   = 2 * time.Second
+	leaveWait      = 2500 * time.Millisecond // for children to move; the process has 3 s (INTERFACE)
+	backoffMin     = 200 * time.Millisecond
+	backoffMax     = 5 * time.Second
+	defaultSilence = 300 * time.Millisecond
+)
+
+// Bounds on what a Peer keeps.
+const (
+	maxHeld      = 256 // offers of others that are remembered
+	maxHanded    = 256 // offers handed to one child that its sums do not yet reckon with
+	maxBans      = 16
+	maxTries     = 4  // entries tried in a round besides the root
+	pathContacts = 16 // nearest ancestors whose contacts a path holds, besides the root's
+	entryLayer   = 2  // deepest layer of head entries: 1 + 4 + 16 nodes to choose 16 from
+)
+
+// Peer is the state machine of one node in one stream's tree. It is not safe
+// for concurrent use: its owner is the node's loop.
+type Peer struct {
+	cfg     Config
+	rng     *rand.Rand
+	slots   int
+	now     time.Time // of the Step that is being done
+	out     []Action
+	started bool
+	leaveBy time.Time // not zero: leaving
+	left    bool
+
+	// Above (join.go, repair.go).
+	parent      NodeID // whom the stream is taken from; empty: nobody
+	path        []Hop  // ancestors, root first; kept when the parent is lost
+	pathTold    bool   // path came from the parent itself, with contacts
+	waitingPath *Path  // from the parent, not applied while a candidate is attached
+	lost        bool   // the parent delivers nothing: it is kept only until another does
+	moving      bool   // the parent is leaving
+	switches    int
+	settled     bool // has had a parent that delivered
+	starveAfter time.Duration
+	seek        seek
+	banned      []ban
+	lastOffer   OfferID
+
+	// Freshness (fresh.go).
+	stamp   uint64 // the root's newest number that has come down the tree; the root's own
+	best    label  // best place held since there are children
+	askedAt time.Time
+
+	// Below (slots.go).
+	kids      []*child // sorted by node
+	held      map[NodeID]*held
+	heldOrder []*held // oldest first
+
+	// Sums and head (sums.go, head.go).
+	dirty   bool // something that sum or head tell has changed
+	sumAt   time.Time
+	seenNum uint64 // of the parent's newest HandDown
+	head    Head
+	headAt  time.Time
+	headDue time.Time
+	downAt  time.Time
+	downSeq uint64
+	watch   Watch
+}
+
+// New checks cfg and returns a Peer that has done nothing yet. The first Step may
+// have a nil event: it starts the Peer.
+func New(cfg Config) (*Peer, error) {
+	if cfg.Self == "" || len(cfg.Self) > maxID {
+		return nil, fmt.Errorf("tree: node ID of %d bytes, want 1 to %d", len(cfg.Self), maxID)
+	}
+	if len(cfg.Contact) > maxContact {
+		return nil, fmt.Errorf("tree: contact of %d bytes, want at most %d", len(cfg.Contact), maxContact)
+	}
+	if cfg.SilentAfter < 0 {
+		return nil, errors.New("tree: SilentAfter is negative")
+	}
+	if cfg.SilentAfter == 0 {
+		cfg.SilentAfter = defaultSilence
+	}
+	name := fnv.New64a()
+	name.Write([]byte(cfg.Self))
+	p := &Peer{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, name.Sum64()))}
+	p.setSlots(cfg.Slots)
+	if !cfg.Root {
+		p.seek.active = true
+	}
+	return p, nil
+}
+
+func (p *Peer) setSlots(n int) {
+	switch {
+	case n == 0:
+		p.slots = DefaultSlots
+	default:
+		p.slots = max(n, 0)
+	}
+	p.dirty = true
+}
+
+// Step takes one event (nil: only time has passed) and returns what to do, in order.
+func (p *Peer) Step(now time.Time, ev Event) []Action {
+	if p.left {
+		return nil
+	}
+	if now.After(p.now) {
+		p.now = now
+	}
+	p.started = true
+	p.out = nil
+	switch ev := ev.(type) {
+	case HeadSeen:
+		p.headSeen(ev.Head)
+	case OfferReceived:
+		p.offerReceived(ev.Offer)
+	case AnswerReceived:
+		p.answered(ev)
+	case LinkUp:
+		p.linkUp(ev.Peer)
+	case LinkDown:
+		p.linkDown(ev.Peer)
+	case MessageReceived:
+		p.message(ev.From, ev.Message)
+	case Flowing:
+		p.flowing(ev.Peer)
+	case Silent:
+		p.silent(ev.Peer, ev.For)
+	case Starved:
+		p.starved(ev.Peer, ev.For)
+	case SetSlots:
+		p.setSlots(ev.Slots)
+	case Leave:
+		p.leave()
+	}
+	p.dropLate()
+	p.runSeek()
+	if !p.leaveBy.IsZero() && (len(p.kids) == 0 || !p.now.Before(p.leaveBy)) {
+		p.finishLeaving()
+		return p.out
+	}
+	if p.cfg.Root {
+		p.tellHead()
+	} else {
+		p.tellSum()
+	}
+	p.tellWatch()
+	return p.out
+}
+
+// message hands on what a linked node says, if it is one whose word counts.
+func (p *Peer) message(from NodeID, m Message) {
+	if c := p.kid(from); c != nil {
+		p.kidMessage(c, m)
+		return
+	}
+	cand := p.seek.cand
+	switch {
+	case cand != nil && cand.node == from:
+		p.candidateMessage(cand, m)
+	case from == p.parent && from != "":
+		p.parentMessage(m)
+	}
+}
+
+func (p *Peer) linkUp(node NodeID) {
+	if c := p.kid(node); c != nil {
+		p.kidUp(c)
+	} else if c := p.seek.cand; c != nil && c.node == node {
+		p.candidateUp(c)
+	}
+}
+
+func (p *Peer) linkDown(node NodeID) {
+	if c := p.kid(node); c != nil {
+		p.dropKid(c, false, false)
+		return
+	}
+	if c := p.seek.cand; c != nil && c.node == node {
+		p.dropCandidate(true)
+		return
+	}
+	if node == p.parent && node != "" {
+		p.cutParent(false, false)
+		p.startSeek(true)
+	}
+}
+
+// Deadline is when Step wants to be called with a nil event; zero: not before an event.
+func (p *Peer) Deadline() time.Time {
+	var d time.Time
+	if !p.started || p.left {
+		return d
+	}
+	earlier := func(t time.Time) {
+		if !t.IsZero() && (d.IsZero() || t.Before(d)) {
+			d = t
+		}
+	}
+	for _, c := range p.kids {
+		earlier(c.until)
+	}
+	earlier(p.leaveBy)
+	earlier(p.seekDeadline())
+	if p.cfg.Root {
+		earlier(p.headDue)
+		if p.downSeq != p.head.Seq && len(p.kids) > 0 {
+			earlier(p.downAt.Add(headPeriod))
+		}
+	} else if p.attached() {
+		if p.dirty {
+			earlier(p.sumAt.Add(sumGap))
+		}
+		earlier(p.sumAt.Add(sumPeriod))
+	}
+	return d
+}
+
+func (p *Peer) do(a Action)               { p.out = append(p.out, a) }
+func (p *Peer) send(to NodeID, m Message) { p.do(Send{To: to, Message: m}) }
+
+// attached says that this node stands in the tree, as far as it knows.
+func (p *Peer) attached() bool { return p.cfg.Root || p.parent != "" && !p.lost }
+
+// layer counts from the root; meaningful while attached.
+func (p *Peer) layer() int { return len(p.path) }
+
+// jitter is a random time below max.
+func (p *Peer) jitter(max time.Duration) time.Duration {
+	return time.Duration(p.rng.Int64N(int64(max)))
+}
+
+// leave begins to go: those around us move while they are still served.
+func (p *Peer) leave() {
+	if !p.leaveBy.IsZero() {
+		return
+	}
+	p.leaveBy = p.now.Add(leaveWait)
+	p.stopSeek()
+	for i := len(p.kids) - 1; i >= 0; i-- {
+		if c := p.kids[i]; !c.up {
+			p.dropKid(c, true, true)
+		}
+	}
+	if p.cfg.Root { // nobody to move to: the stream ends with us
+		p.leaveBy = p.now
+		return
+	}
+	for _, c := range p.kids {
+		p.send(c.node, Leaving{})
+	}
+	if p.parent != "" {
+		p.send(p.parent, Leaving{})
+	}
+}
+
+func (p *Peer) finishLeaving() {
+	for len(p.kids) > 0 {
+		p.dropKid(p.kids[len(p.kids)-1], true, true)
+	}
+	p.cutParent(true, true)
+	p.left = true
+	p.do(Left{})
+}

@@ -1,0 +1,45 @@
+package tree
+
+// View is what a person sees of a Peer.
+type View struct {
+	Root     bool
+	Attached bool
+	Layer    int      // meaningful while Attached
+	Path     []NodeID // ancestors, root first, without self
+	Parent   NodeID   // empty: none
+	Backup   NodeID   // empty: none
+	Children []ChildView
+	Slots    int
+	Subtree  int // nodes at and below, self included
+	Below    int // layers below self
+	Switches int // times the parent changed after the first
+	Head     Head
+}
+
+// ChildView is one child as its parent sees it.
+type ChildView struct {
+	Node    NodeID
+	Subtree int
+}
+
+// View returns a snapshot for status pages.
+func (p *Peer) View() View {
+	v := View{
+		Root:     p.cfg.Root,
+		Attached: p.attached() && !p.left,
+		Layer:    p.layer(),
+		Path:     hopsToNodes(p.path),
+		Parent:   p.parent,
+		Slots:    p.slots,
+		Subtree:  p.subtree(),
+		Below:    len(p.layers()) - 1,
+		Switches: p.switches,
+		Head:     p.head,
+	}
+	for _, c := range p.kids {
+		if c.attached {
+			v.Children = append(v.Children, ChildView{Node: c.node, Subtree: c.subtree})
+		}
+	}
+	return v
+}
