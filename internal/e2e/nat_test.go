@@ -84,13 +84,26 @@ func TestThirtyBehindOneNAT(t *testing.T) {
 	wire(t, room, "nat", "192.168.77.2/24", nat, "room", "192.168.77.1/24")
 	room.run(t, "ip", "route", "add", "default", "via", "192.168.77.1")
 	nat.run(t, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
-	nat.run(t, "nft", `
-		table ip nat { chain post { type nat hook postrouting priority srcnat; oifname "out" masquerade; } }
-		table ip filter {
-			chain forward { type filter hook forward priority filter; policy drop;
-				iifname "room" accept; ct state established,related accept; }
-			chain input { type filter hook input priority filter; policy drop; iifname "room" accept; }
-		}`)
+	rules := filepath.Join(t.TempDir(), "nat.nft")
+	if err := os.WriteFile(rules, []byte(`
+table ip nat {
+	chain post { type nat hook postrouting priority srcnat; oifname "out" masquerade; }
+}
+table ip filter {
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+		iifname "room" accept
+		ct state established,related accept
+	}
+	chain input {
+		type filter hook input priority filter; policy drop;
+		iifname "room" accept
+	}
+}
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	nat.run(t, "nft", "-f", rules)
 
 	flags := func(command, listen string, more ...string) []string {
 		return slices.Concat([]string{command, "--listen", "/ip4/" + listen + "/udp/0/quic-v1",
