@@ -39,7 +39,7 @@ type WHIP struct {
 	cfg      WHIPConfig
 	endpoint *wish.Endpoint
 
-	mu   sync.Mutex // guards live
+	mu   sync.Mutex // guards live and busy
 	live *whipSession
 	busy bool // live, or an offer is being answered
 }
@@ -70,6 +70,13 @@ func (w *WHIP) NeedKeyframe() {
 
 func (w *WHIP) open(r *http.Request, offer *wish.Offer) (wish.Session, string, error) {
 	w.mu.Lock()
+	if s := w.live; s != nil && s.ConnectionState() == webrtc.PeerConnectionStateDisconnected {
+		w.mu.Unlock() // silent for 5 s: most likely this is its successor
+		if err := s.Close(); err != nil {
+			w.cfg.Log.Debug("close a silent publisher", "err", err)
+		}
+		w.mu.Lock()
+	}
 	if w.busy {
 		w.mu.Unlock()
 		return nil, "", wish.Errorf(http.StatusConflict, "somebody is publishing here already (hint: end that first)")
@@ -241,32 +248,27 @@ func (s *whipSession) read(t *webrtc.TrackRemote, tr *whipTrack, put putFunc) {
 	}
 }
 
-// keyframes asks the publisher for keyframes.
+// keyframes asks the publisher for keyframes: as often as is due, sooner when one is needed.
 func (s *whipSession) keyframes(ssrc uint32) {
-	tick := time.NewTicker(keyframeEvery)
+	tick := time.NewTicker(keyframeGap)
 	defer tick.Stop()
 	var last time.Time
 	for {
-		// A request that comes too early waits for its time.
-		var need <-chan struct{}
-		wait := time.NewTimer(keyframeGap - time.Since(last))
+		needed := time.Since(last) > keyframeEvery-keyframeGap/2
 		select {
-		case <-wait.C:
-			need = s.need
-		case <-s.Done():
-			wait.Stop()
-			return
+		case <-s.need:
+			needed = true
+		default:
 		}
-		if !last.IsZero() {
-			select {
-			case <-need:
-			case <-tick.C:
-			case <-s.Done():
+		if needed {
+			last = time.Now()
+			if err := s.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}); err != nil {
 				return
 			}
 		}
-		last = time.Now()
-		if err := s.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}); err != nil {
+		select {
+		case <-tick.C:
+		case <-s.Done():
 			return
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/watergy/waterfall/stream/internal/avc"
 )
 
 // putFunc takes a track's next packet.
@@ -20,7 +22,7 @@ func (f *Feed) audioPacket(ctx context.Context, s Stamp, p *rtp.Packet) error {
 // videoPackets puts the packets of a video track together into frames for a Feed.
 type videoPackets struct {
 	feed   *Feed
-	frames Frames
+	frames avc.Frames
 	lost   func() // a frame is gone: the picture is broken until the next keyframe
 	next   uint16
 	seen   bool

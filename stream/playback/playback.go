@@ -1,15 +1,10 @@
-// Package playback gives a stream to people's programs: WHEP for browsers, RTSP for
-// players, and a recorder.
+// Package playback gives a stream to people's programs: WHEP for browsers and a
+// recorder; with stream/rtsp, RTSP for players.
 package playback
 
 import (
-	"context"
-	"log/slog"
-	"net"
-	"net/http"
+	"errors"
 	"time"
-
-	"github.com/pion/transport/v4"
 
 	"github.com/watergy/waterfall/stream"
 )
@@ -18,29 +13,21 @@ import (
 type Source struct {
 	History *stream.History
 	Sealer  *stream.Sealer
-	Delay   time.Duration
+	Delay   time.Duration // playout delay
 }
 
-// WHEPConfig for NewWHEP.
-type WHEPConfig struct {
-	Net transport.Net
-	Log *slog.Logger
-	// OnFirstFrame is called when the first video frame (or first audio packet of an
-	// audio-only stream) has been handed to a player.
+// Player opens the source for one consumer. Close it.
+func (s Source) Player() *stream.Player {
+	return stream.NewPlayer(s.History, s.Sealer, stream.PlayerConfig{Delay: s.Delay})
 }
 
-// WHEP serves the WHEP draft: POST at the path it is mounted at, PATCH and DELETE below.
-// pick finds the stream that the request asks for.
-type WHEP struct{}
+// ErrNotLive says that the stream asked for may come, but is not there yet: a player is
+// told to try again soon. Any other error of picking a Source means that there is none.
+var ErrNotLive = errors.New("nobody is live here yet (hint: wait, or start the speaker)")
 
-func NewWHEP(base string, pick func(r *http.Request) (Source, error), cfg WHEPConfig) (*WHEP, error) {
-	panic("skeleton")
-}
-func (w *WHEP) ServeHTTP(rw http.ResponseWriter, r *http.Request) { panic("skeleton") }
-func (w *WHEP) Close() error                                      { panic("skeleton") }
+// StartWait is how long a player that asks for a stream is kept waiting for the
+// stream's first packet before it is told ErrNotLive.
+const StartWait = 2 * time.Second
 
-// Record writes src to path (.mkv or .webm) until ctx ends or the stream does; the file
-// is playable to the last packet whenever the process dies.
-func Record(ctx context.Context, path string, src Source, log *slog.Logger) error { panic("skeleton") }
-
-var _ net.Listener
+// RetryAfter is when a player that was told ErrNotLive should ask again.
+const RetryAfter = 2 * time.Second

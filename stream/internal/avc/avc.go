@@ -87,14 +87,21 @@ type Params struct{ SPS, PPS []byte }
 // Complete says whether both are known.
 func (p Params) Complete() bool { return len(p.SPS) >= 4 && len(p.PPS) > 0 }
 
+// maxSprop keeps format parameters short enough for a catalog; larger sets travel in
+// the stream alone.
+const maxSprop = 400
+
 // Fmtp writes the SDP format parameters (RFC 6184, section 8.1), sets included.
 func (p Params) Fmtp() string {
 	if !p.Complete() {
 		return "packetization-mode=1"
 	}
-	b64 := base64.StdEncoding.EncodeToString
-	return "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=" + p.ProfileLevelID() +
-		";sprop-parameter-sets=" + b64(p.SPS) + "," + b64(p.PPS)
+	f := "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=" + p.ProfileLevelID()
+	if len(p.SPS)+len(p.PPS) <= maxSprop {
+		b64 := base64.StdEncoding.EncodeToString
+		f += ";sprop-parameter-sets=" + b64(p.SPS) + "," + b64(p.PPS)
+	}
+	return f
 }
 
 // ProfileLevelID is the SDP form of profile, constraints and level.
