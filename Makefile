@@ -63,6 +63,7 @@ sim-tree: ## the tree among N (10000) simulated nodes
 image: build ## the docker image waterfall, from scratch
 	@rm -rf bin/image && mkdir -p bin/image/data && cp bin/wfnode bin/image/
 	@docker build -q -t waterfall -f internal/docker/Dockerfile bin/image
+	@docker image prune -f --filter label=project=waterfall >/dev/null # those it replaces
 
 docker-up: image ## 2 bootstrap nodes, a speaker and 12 listeners on two docker networks
 	@internal/docker/up
