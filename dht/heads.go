@@ -1,0 +1,342 @@
+package dht
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+const (
+	headPutEvery = 10 * time.Second
+	headPutLeast = time.Second
+	headFresh    = 5 * time.Second // without a newer one, the DHT is asked
+	provideHeads = 5 * time.Minute
+	askLife      = 5 * time.Second
+	askLeast     = 100 * time.Millisecond // between two heads said on request
+	maxHeard     = 64                     // streams and speakers remembered
+)
+
+// headBook is what we heard of the room's streams.
+type headBook struct {
+	newest  map[[16]byte]heardHead
+	offset  map[[16]byte]time.Duration // the speaker's clock minus ours
+	arrived time.Time                  // of the last newer head, zero since restart
+	began   time.Time
+}
+
+type heardHead struct {
+	speaker peer.ID
+	seq     uint64
+	at      time.Time
+}
+
+func newHeadBook() headBook {
+	return headBook{newest: map[[16]byte]heardHead{}, offset: map[[16]byte]time.Duration{}}
+}
+
+// restart forgets that heads arrived, when a node begins to look for a parent.
+func (b *headBook) restart() { b.arrived, b.began = time.Time{}, time.Now() }
+
+// newer notes h and says whether it tells us something new. A stream stays with the
+// speaker it was first heard of from.
+func (b *headBook) newer(h Head, now time.Time) bool {
+	old, ok := b.newest[h.Stream]
+	if ok && (old.speaker != h.Speaker || h.Seq <= old.seq) {
+		return false
+	}
+	if !ok && len(b.newest) >= maxHeard {
+		oldest, at := h.Stream, now
+		for s, e := range b.newest {
+			if !e.at.After(at) {
+				oldest, at = s, e.at
+			}
+		}
+		delete(b.newest, oldest)
+	}
+	b.newest[h.Stream] = heardHead{h.Speaker, h.Seq, now}
+	return true
+}
+
+// clock notes how far the clock of a stream's speaker is ahead of ours. A head from the
+// DHT may be old, so there the largest offset is the nearest.
+func (b *headBook) clock(stream [16]byte, off time.Duration, via Signal) {
+	old, ok := b.offset[stream]
+	if !ok && len(b.offset) >= maxHeard {
+		clear(b.offset)
+	}
+	if !ok || via == Gossip || off > old {
+		b.offset[stream] = off
+	}
+}
+
+// takeHead handles a head record.
+func (p *Presence) takeHead(r record, via Signal) {
+	speaker := r.writer.ID()
+	if !p.room.MaySpeak(speaker) {
+		return
+	}
+	plain, err := p.room.secret.open("head", r.header, r.body)
+	if err != nil {
+		return
+	}
+	heads, err := decodeHeads(speaker, plain)
+	if err != nil {
+		return
+	}
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	off := time.UnixMilli(int64(r.seq)).Sub(now)
+	for _, h := range heads {
+		p.heard.clock(h.Stream, off, via)
+		// What is not delivered is not noted as seen: it may be the newest there is when
+		// we begin to watch.
+		if !p.watch || !p.heard.newer(h, now) {
+			continue
+		}
+		if !h.Ended {
+			p.heard.arrived = now
+		}
+		pushOldest(p.heads, h)
+	}
+}
+
+// pushOldest sends on a full channel at the cost of its oldest. One sender at a time.
+func pushOldest[T any](c chan T, v T) (dropped bool) {
+	for {
+		select {
+		case c <- v:
+			return dropped
+		default:
+		}
+		select {
+		case <-c:
+			dropped = true
+		default:
+		}
+	}
+}
+
+// tendHeads looks for heads while they are watched: it asks speakers by gossip, and
+// looks into the DHT, both with back-off until a head has come.
+func (p *Presence) tendHeads() {
+	ask := backoff{first: 250 * time.Millisecond, most: 8 * time.Second}
+	look := backoff{first: 250 * time.Millisecond, most: 2 * time.Second}
+	var nextAsk, nextLook, began time.Time
+	for {
+		p.mu.Lock()
+		watch, arrived := p.watch, p.heard.arrived
+		restarted := !p.heard.began.Equal(began)
+		began = p.heard.began
+		p.mu.Unlock()
+		now := time.Now()
+		if restarted {
+			ask.reset()
+			look.reset()
+			// Another joiner's question may bring the answer to ours.
+			nextAsk, nextLook = now.Add(jitter(50*time.Millisecond)), now
+		}
+		if !watch {
+			if !wake(p.ctx, time.Hour, p.headsKick) {
+				return
+			}
+			continue
+		}
+		fresh := now.Sub(arrived) < headFresh
+		if fresh {
+			ask.reset()
+			look.reset()
+		}
+		if !now.Before(nextAsk) {
+			if !fresh {
+				p.ask()
+			}
+			nextAsk = now.Add(ask.next())
+		}
+		if !now.Before(nextLook) {
+			if p.h.cfg.Signal == DHT || p.h.cfg.Signal == Both && !fresh {
+				p.lookForHeads()
+			}
+			nextLook = time.Now().Add(look.next())
+		}
+		next := nextAsk
+		if nextLook.Before(next) {
+			next = nextLook
+		}
+		if !wake(p.ctx, max(time.Until(next), time.Millisecond), p.headsKick) {
+			return
+		}
+	}
+}
+
+// ask makes speakers say their heads now instead of within 2 s.
+func (p *Presence) ask() {
+	s := &p.room.secret
+	h := newHeader(kindAsk, p.h.self, p.h.seq.next(), askLife)
+	at := s.place("offers")
+	p.say(at, h.sign(p.h.key, at, s.seal("ask", h, nil)), askLife)
+}
+
+// takeAsk says our heads again, at most ten times a second.
+func (p *Presence) takeAsk(r record) {
+	if _, err := p.room.secret.open("ask", r.header, r.body); err != nil {
+		return
+	}
+	p.mu.Lock()
+	var heads []Head
+	if now := time.Now(); now.Sub(p.lastAsk) >= askLeast {
+		p.lastAsk = now
+		heads = p.liveHeads(now)
+	}
+	p.mu.Unlock()
+	for _, h := range heads {
+		p.sayHead(h)
+	}
+}
+
+// lookForHeads asks the DHT for the heads of all who may speak.
+func (p *Presence) lookForHeads() {
+	s := &p.room.secret
+	at := s.place("head")
+	speakers := slices.Clone(p.room.Speakers)
+	if p.room.AnyoneSpeaks {
+		for _, ai := range p.h.providers(p.ctx, s.rendezvous("heads", nil, 0), maxHeard) {
+			if !slices.Contains(speakers, ai.ID) {
+				speakers = append(speakers, ai.ID)
+			}
+		}
+	}
+	done := make(chan struct{})
+	asked := 0
+	for _, sp := range speakers {
+		key, ok := keyOf(sp)
+		if !ok || key == p.h.self || asked == maxHeard {
+			continue
+		}
+		asked++
+		p.wg.Go(func() {
+			defer func() { done <- struct{}{} }()
+			_ = p.h.pool.do(p.ctx, func() {
+				// One try: the loop comes back.
+				raw, _ := p.h.getOnce(p.ctx, dhtKey(kindHead, key, at, nil))
+				if raw == nil {
+					return
+				}
+				if r, err := check(raw, kindHead, at, time.Now()); err == nil {
+					p.takeHead(r, DHT)
+				}
+			})
+		})
+	}
+	for ; asked > 0; asked-- {
+		<-done
+	}
+}
+
+// ourHead is the newest head of a stream of ours.
+type ourHead struct {
+	Head
+	at time.Time
+}
+
+// PublishHead publishes a head of our own stream: by gossip now, in the DHT every
+// 10 s and when its entries changed. Heads carry the epoch's seal and our signature.
+func (p *Presence) PublishHead(h Head) {
+	h.Speaker = p.h.host.ID()
+	h.Entries, h.Layers = slices.Clone(h.Entries), slices.Clone(h.Layers)
+	now := time.Now()
+	p.mu.Lock()
+	old := p.ours[h.Stream]
+	if old == nil && len(p.ours) >= maxHeads {
+		p.mu.Unlock()
+		p.h.dropped.Add(1)
+		return
+	}
+	if old == nil || h.Ended != old.Ended || !sameEntries(old.Entries, h.Entries) {
+		p.putDirty = true
+	}
+	p.ours[h.Stream] = &ourHead{h, now}
+	p.mu.Unlock()
+	p.sayHead(h)
+	notify(p.putKick)
+}
+
+// sameEntries: for the DHT a head has changed when who takes offers has.
+func sameEntries(a, b []HeadEntry) bool {
+	return slices.EqualFunc(a, b, func(x, y HeadEntry) bool {
+		return x.Peer == y.Peer && x.Box == y.Box && x.Opening == y.Opening
+	})
+}
+
+// liveHeads are our heads that are not over for long. p.mu is held.
+func (p *Presence) liveHeads(now time.Time) []Head {
+	var heads []Head
+	for s, o := range p.ours {
+		if now.Sub(o.at) > headLife {
+			delete(p.ours, s)
+			continue
+		}
+		heads = append(heads, o.Head)
+	}
+	slices.SortFunc(heads, func(a, b Head) int { return slices.Compare(a.Stream[:], b.Stream[:]) })
+	return heads
+}
+
+func (p *Presence) headRecord(heads ...Head) (place, []byte) {
+	s := &p.room.secret
+	h := newHeader(kindHead, p.h.self, p.h.seq.next(), headLife)
+	at := s.place("head")
+	return at, h.sign(p.h.key, at, s.seal("head", h, encodeHeads(heads...)))
+}
+
+func (p *Presence) sayHead(h Head) {
+	at, rec := p.headRecord(h)
+	p.say(at, rec, headPutLeast) // the next head says more
+}
+
+// tendPuts keeps our heads in the DHT.
+func (p *Presence) tendPuts() {
+	var provided time.Time
+	for {
+		p.mu.Lock()
+		now := time.Now()
+		heads := p.liveHeads(now)
+		wait := time.Hour
+		if len(heads) > 0 {
+			wait = p.lastPut.Add(headPutEvery).Sub(now)
+			if p.putDirty {
+				wait = p.lastPut.Add(headPutLeast).Sub(now)
+			}
+		}
+		due := wait <= 0
+		if due {
+			p.lastPut, p.putDirty = now, false
+		}
+		p.mu.Unlock()
+		if due {
+			list := p.room.AnyoneSpeaks && now.Sub(provided) > provideHeads
+			if list {
+				provided = now
+			}
+			p.background(func(ctx context.Context) { p.putHeads(ctx, heads, list) })
+			continue
+		}
+		if !wake(p.ctx, wait, p.putKick) {
+			return
+		}
+	}
+}
+
+func (p *Presence) putHeads(ctx context.Context, heads []Head, list bool) {
+	p.h.awaitTable(ctx, headPutEvery)
+	at, rec := p.headRecord(heads...)
+	err := p.h.put(ctx, dhtKey(kindHead, p.h.self, at, nil), rec)
+	if list && err == nil {
+		err = p.h.provide(ctx, p.room.secret.rendezvous("heads", nil, 0))
+	}
+	if err != nil && ctx.Err() == nil {
+		p.h.log.Debug("the head was not stored", "err", err)
+	}
+}

@@ -1,0 +1,474 @@
+package dht
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	kaddht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p-kad-dht/records"
+	recordlib "github.com/libp2p/go-libp2p-record"
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/metrics"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
+	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+const (
+	kadPrefix = protocol.ID("/" + namespace)
+	kadProto  = kadPrefix + "/kad/1.0.0"
+	// relayProto marks a volunteer: what it subscribes to, it only relays.
+	relayProto = protocol.ID("/" + namespace + "/relay/1.0.0")
+
+	mdnsService = "_waterfall._udp"
+	mdnsPeers   = 64
+
+	// provideLife is how long a server remembers a provider: two member buckets.
+	provideLife = 2 * memberBucket
+)
+
+// Host is this node's place in the DHT and in gossip.
+type Host struct {
+	cfg   Config
+	log   *slog.Logger
+	key   ed25519.PrivateKey
+	self  pubKey
+	host  host.Host
+	kad   *kaddht.IpfsDHT
+	bytes *metrics.BandwidthCounter
+	seq   clock
+	gossip
+	pool pool
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	boot  []*bootstrap
+	ready chan struct{} // closed when the first bootstrap node is connected
+	table chan struct{} // closed when the routing table got its first peer
+	once  struct{ ready, table, walk, server sync.Once }
+	mdns  interface{ Close() error }
+
+	mu        sync.Mutex
+	mdnsFound map[peer.ID]bool
+	rooms     map[peer.ID]bool // rooms we are in
+}
+
+// bootstrap is one configured bootstrap node.
+type bootstrap struct {
+	peer.AddrInfo
+	kick chan struct{} // it was disconnected
+
+	mu  sync.Mutex
+	err error // of the last try
+}
+
+// New starts a host. Unreachable bootstrap nodes are retried in the background; see Bootstrapped.
+func New(ctx context.Context, cfg Config) (*Host, error) {
+	key, err := edKey(cfg.Key)
+	if err != nil {
+		return nil, fmt.Errorf("starting the host: %w", err)
+	}
+	switch cfg.Signal {
+	case "":
+		cfg.Signal = Both
+	case Both, Gossip, DHT:
+	default:
+		return nil, fmt.Errorf("signal %q is not known (hint: both, gossip or dht)", cfg.Signal)
+	}
+	for _, a := range cfg.Listen {
+		if len(cfg.Libp2p) == 0 && !isQUIC(a) {
+			return nil, fmt.Errorf("can't listen on %s (hint: only QUIC is spoken: /ip4/0.0.0.0/udp/4001/quic-v1)", a)
+		}
+	}
+	h := &Host{
+		cfg: cfg, log: cfg.Log, key: key, self: publicOf(key),
+		bytes: metrics.NewBandwidthCounter(),
+		ready: make(chan struct{}), table: make(chan struct{}),
+		mdnsFound: map[peer.ID]bool{}, rooms: map[peer.ID]bool{},
+		pool: newPool(),
+	}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	if h.host, err = libp2p.New(append(slices.Clone(cfg.Libp2p), h.options)...); err != nil {
+		return nil, fmt.Errorf("starting the host: %w (hint: is another program using the port? --listen chooses another)", oneLine(err))
+	}
+	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := h.start(); err != nil {
+		return nil, fmt.Errorf("starting the host: %w", errors.Join(err, h.Close()))
+	}
+	return h, nil
+}
+
+func isQUIC(a ma.Multiaddr) bool {
+	_, err := a.ValueForProtocol(ma.P_QUIC_V1)
+	return err == nil
+}
+
+// oneLine makes libp2p's multi-line errors fit for a person.
+func oneLine(err error) error {
+	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
+}
+
+// options are our own libp2p settings, for what the caller's options left open.
+func (h *Host) options(c *libp2p.Config) error {
+	opts := []libp2p.Option{
+		libp2p.DisableRelay(),
+		libp2p.DisableMetrics(),
+		libp2p.UserAgent("waterfall"),
+		// The detector would stop all dialling after a minute without network: we have only UDP.
+		libp2p.UDPBlackHoleSuccessCounter(nil),
+		resourceOptions(h.cfg.Volunteer),
+	}
+	if c.Reporter == nil {
+		opts = append(opts, libp2p.BandwidthReporter(h.bytes))
+	}
+	if c.PeerKey == nil {
+		opts = append(opts, libp2p.Identity(h.cfg.Key))
+	}
+	if len(c.Transports) == 0 {
+		opts = append(opts, libp2p.Transport(quic.NewTransport))
+	}
+	switch {
+	case len(h.cfg.Listen) > 0:
+		opts = append(opts, libp2p.ListenAddrs(h.cfg.Listen...))
+	case len(c.ListenAddrs) == 0:
+		opts = append(opts, libp2p.ListenAddrStrings("/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/udp/0/quic-v1"))
+	}
+	if h.cfg.Volunteer {
+		opts = append(opts, libp2p.EnableNATService())
+	}
+	return c.Apply(opts...)
+}
+
+func (h *Host) start() error {
+	memory := nodeMemory
+	mode := kaddht.ModeAuto
+	if h.cfg.Volunteer {
+		memory = volunteerMemory
+	}
+	if h.cfg.Volunteer || len(h.cfg.Bootstrap) == 0 {
+		// Without a bootstrap node there is nobody else who could keep records: laptops
+		// on one LAN, or a speaker whose own address is in the ticket.
+		mode = kaddht.ModeServer
+	}
+	var err error
+	// The light profile: kad-dht's defaults are near full mesh below a few hundred nodes.
+	h.kad, err = kaddht.New(h.host,
+		kaddht.ProtocolPrefix(kadPrefix),
+		kaddht.Mode(mode),
+		kaddht.BucketSize(8), kaddht.Concurrency(3), kaddht.Resiliency(2),
+		kaddht.DisableAutoRefresh(),
+		kaddht.Validator(recordlib.NamespacedValidator{namespace: validator{time.Now}}),
+		kaddht.ValueDatastore(newStore(memory, recordLife)),
+		kaddht.ProviderDatastore(newStore(memory, func([]byte) time.Duration { return provideLife })),
+		kaddht.MaxRecordAge(0), // our store knows each record's life
+		kaddht.ProviderManagerOpts(records.ProvideValidity(provideLife), records.CleanupInterval(0), records.ProviderAddrTTL(provideLife)),
+	)
+	if err != nil {
+		return err
+	}
+	if err := h.startGossip(); err != nil {
+		return err
+	}
+	down, err := h.host.EventBus().Subscribe(new(event.EvtPeerConnectednessChanged))
+	if err != nil {
+		return err
+	}
+	for _, ai := range h.cfg.Bootstrap {
+		if ai.ID != h.host.ID() {
+			h.boot = append(h.boot, &bootstrap{AddrInfo: ai, kick: make(chan struct{}, 1), err: errors.New("no answer yet")})
+		}
+	}
+	if len(h.boot) == 0 {
+		h.once.ready.Do(func() { close(h.ready) })
+	}
+	h.wg.Go(func() { h.watchPeers(down) })
+	for _, b := range h.boot {
+		h.wg.Go(func() { h.keep(b) })
+	}
+	if h.cfg.MDNS {
+		s := mdns.NewMdnsService(h.host, mdnsService, found{h})
+		if err := s.Start(); err != nil {
+			// A machine without multicast still has its bootstrap nodes.
+			h.log.Warn("no discovery on the local network", "err", err)
+		} else {
+			h.mdns = s
+		}
+	}
+	return nil
+}
+
+// watchPeers tells of lost peers until Close.
+func (h *Host) watchPeers(sub event.Subscription) {
+	defer sub.Close()
+	for {
+		select {
+		case <-h.ctx.Done():
+			return
+		case e, ok := <-sub.Out():
+			if !ok {
+				return
+			}
+			ev := e.(event.EvtPeerConnectednessChanged)
+			if ev.Connectedness == network.Connected {
+				continue
+			}
+			h.book.forget(ev.Peer)
+			for _, b := range h.boot {
+				if b.ID == ev.Peer {
+					notify(b.kick)
+				}
+			}
+		}
+	}
+}
+
+// keep holds the connection to a bootstrap node until Close.
+func (h *Host) keep(b *bootstrap) {
+	h.host.ConnManager().Protect(b.ID, "bootstrap")
+	wait := backoff{first: 250 * time.Millisecond, most: 30 * time.Second}
+	for {
+		ctx, cancel := context.WithTimeout(h.ctx, 10*time.Second)
+		err := h.reach(ctx, b.AddrInfo)
+		cancel()
+		b.mu.Lock()
+		b.err = err
+		b.mu.Unlock()
+		if err == nil {
+			wait.reset()
+			h.once.ready.Do(func() { close(h.ready) })
+			h.once.walk.Do(func() {
+				// Nobody waits for this: it makes us known and fills the table.
+				h.wg.Go(func() {
+					ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
+					defer cancel()
+					_, _ = h.kad.GetClosestPeers(ctx, string(h.host.ID()))
+				})
+			})
+			select {
+			case <-b.kick:
+			case <-h.ctx.Done():
+				return
+			}
+		} else if h.ctx.Err() == nil {
+			h.log.Debug("bootstrap node not reached", "peer", b.ID, "err", err)
+		}
+		if !sleep(h.ctx, wait.next()) {
+			return
+		}
+	}
+}
+
+// reach connects to a DHT server that we were told of, and puts it into the routing
+// table at once: kad-dht's own check would cost a joiner another round trip.
+func (h *Host) reach(ctx context.Context, ai peer.AddrInfo) error {
+	if h.host.Network().Connectedness(ai.ID) != network.Connected {
+		if err := h.host.Connect(ctx, ai); err != nil {
+			return fmt.Errorf("%s: %w", ai.ID, oneLine(err))
+		}
+	}
+	if p, err := h.host.Peerstore().SupportsProtocols(ai.ID, kadProto); err == nil && len(p) > 0 {
+		_, _ = h.kad.RoutingTable().TryAddPeer(ai.ID, true, false)
+		h.once.table.Do(func() { close(h.table) })
+	}
+	return nil
+}
+
+// found gets what mDNS found; an own type keeps the method off Host.
+type found struct{ h *Host }
+
+// HandlePeerFound implements mdns.Notifee.
+func (f found) HandlePeerFound(ai peer.AddrInfo) {
+	h := f.h
+	h.mu.Lock()
+	skip := ai.ID == h.host.ID() || h.mdnsFound[ai.ID] || len(h.mdnsFound) >= mdnsPeers || h.ctx.Err() != nil
+	if !skip {
+		h.mdnsFound[ai.ID] = true
+		h.wg.Add(1)
+	}
+	h.mu.Unlock()
+	if skip {
+		return
+	}
+	go func() {
+		defer h.wg.Done()
+		ctx, cancel := context.WithTimeout(h.ctx, 10*time.Second)
+		defer cancel()
+		err := h.reach(ctx, ai)
+		if err != nil {
+			h.mu.Lock()
+			delete(h.mdnsFound, ai.ID)
+			h.mu.Unlock()
+			return
+		}
+		h.host.ConnManager().Protect(ai.ID, "mdns")
+		if len(h.boot) > 0 && !h.bootConnected() {
+			h.serve()
+		}
+	}()
+}
+
+func (h *Host) bootConnected() bool {
+	for _, b := range h.boot {
+		if h.host.Network().Connectedness(b.ID) == network.Connected {
+			return true
+		}
+	}
+	return false
+}
+
+// serve makes a DHT server of a node that has neighbours on its LAN and no bootstrap
+// node. kad-dht changes its mode only by this event.
+func (h *Host) serve() {
+	h.once.server.Do(func() {
+		em, err := h.host.EventBus().Emitter(new(event.EvtLocalReachabilityChanged))
+		if err != nil {
+			return
+		}
+		defer em.Close()
+		_ = em.Emit(event.EvtLocalReachabilityChanged{Reachability: network.ReachabilityPublic})
+	})
+}
+
+// Bootstrapped waits until a bootstrap node is connected (at once when none is
+// configured); the error says which were tried.
+func (h *Host) Bootstrapped(ctx context.Context) error {
+	select {
+	case <-h.ready:
+		return nil
+	default:
+	}
+	select {
+	case <-h.ready:
+		return nil
+	case <-h.ctx.Done():
+		return errors.New("the host is closed")
+	case <-ctx.Done():
+	}
+	var tried []string
+	for _, b := range h.boot {
+		b.mu.Lock()
+		for _, a := range b.Addrs {
+			tried = append(tried, fmt.Sprintf("%s/p2p/%s (%s)", a, b.ID, brief(b.err.Error())))
+		}
+		b.mu.Unlock()
+	}
+	return fmt.Errorf("no bootstrap node answered: %s (hint: is it running, and is its UDP port open? --bootstrap names another)", strings.Join(tried, ", "))
+}
+
+// awaitTable waits until there is somebody in the DHT to ask, at most for d.
+func (h *Host) awaitTable(ctx context.Context, d time.Duration) bool {
+	if h.kad.RoutingTable().Size() > 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-h.table:
+	case <-t.C:
+	case <-ctx.Done():
+	case <-h.ctx.Done():
+	}
+	return h.kad.RoutingTable().Size() > 0
+}
+
+// ID is the peer ID of the host.
+func (h *Host) ID() peer.ID { return h.host.ID() }
+
+// Addrs are the full addresses, ending in /p2p/ID.
+func (h *Host) Addrs() []ma.Multiaddr {
+	addrs, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: h.host.ID(), Addrs: h.host.Addrs()})
+	if err != nil {
+		return nil // our own ID is valid
+	}
+	return addrs
+}
+
+// Close stops the host and waits for its goroutines. Leave rooms before.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	h.cancel()
+	h.mu.Unlock()
+	var errs []error
+	if h.mdns != nil {
+		errs = append(errs, h.mdns.Close())
+	}
+	h.wg.Wait()
+	if h.kad != nil {
+		errs = append(errs, h.kad.Close())
+	}
+	return errors.Join(append(errs, h.host.Close())...)
+}
+
+// Stats for the status document.
+type Stats struct {
+	Mode      string // "server" or "client"
+	Table     int    // DHT routing table
+	Connected int
+	BytesIn   uint64 // by libp2p streams: DHT, gossip, identify
+	BytesOut  uint64
+	Dropped   uint64 // records that came too fast, or that nobody took in time
+}
+
+// Stats counts.
+func (h *Host) Stats() Stats {
+	t := h.bytes.GetBandwidthTotals()
+	s := Stats{
+		Mode: "client", Table: h.kad.RoutingTable().Size(), Connected: len(h.host.Network().Peers()),
+		BytesIn: uint64(max(t.TotalIn, 0)), BytesOut: uint64(max(t.TotalOut, 0)), Dropped: h.dropped.Load(),
+	}
+	if slices.Contains(h.host.Mux().Protocols(), kadProto) {
+		s.Mode = "server"
+	}
+	return s
+}
+
+// backoff gives growing waits with jitter (±20%).
+type backoff struct{ first, most, cur time.Duration }
+
+func (b *backoff) reset() { b.cur = 0 }
+
+func (b *backoff) next() time.Duration {
+	b.cur = min(max(b.first, b.cur*2), b.most)
+	return jitter(b.cur)
+}
+
+func jitter(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}
+
+// sleep waits for d; false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// notify wakes who waits on c, which has room for one.
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,334 @@
+package dht
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+const (
+	inboxBucket  = 30 * time.Second
+	inboxAlone   = 2 * time.Second // between looks while gossip has no peer
+	inboxCalm    = 30 * time.Second
+	inboxOnly    = 500 * time.Millisecond // when the DHT is the only carrier
+	inboxJoiners = 64                     // looked at per stream, bucket and look
+	maxPending   = 64                     // offers of ours that wait for answers
+	maxSeen      = 4096                   // offers remembered as seen
+)
+
+// pending is an offer of ours.
+type pending struct {
+	stream   [16]byte
+	id       uint64
+	until    time.Time
+	answered chan struct{} // closed by the first answer
+	from     map[peer.ID]bool
+}
+
+// inbox remembers which offers were taken, and whom to look at again when.
+type inbox struct {
+	seen    map[offerID]time.Time
+	joiners map[slot]*joinerSlot
+}
+
+type offerID struct {
+	joiner peer.ID
+	stream [16]byte
+	id     uint64
+}
+
+type slot struct {
+	joiner peer.ID
+	stream [16]byte
+}
+
+type joinerSlot struct {
+	wait backoff
+	next time.Time
+	seq  uint64
+}
+
+func newInbox() inbox {
+	return inbox{seen: map[offerID]time.Time{}, joiners: map[slot]*joinerSlot{}}
+}
+
+// first notes an offer and says whether it was not seen before.
+func (b *inbox) first(id offerID, now time.Time) bool {
+	if _, ok := b.seen[id]; ok {
+		return false
+	}
+	if len(b.seen) >= maxSeen {
+		for k, at := range b.seen {
+			if now.Sub(at) > 2*offerLife || len(b.seen) >= maxSeen {
+				delete(b.seen, k)
+			}
+		}
+	}
+	b.seen[id] = now
+	return true
+}
+
+// due says whether a joiner's slot should be looked at now; each look that brings
+// nothing new doubles the wait.
+func (b *inbox) due(s slot, now time.Time) bool {
+	j := b.joiners[s]
+	if j == nil {
+		for k, old := range b.joiners {
+			if now.Sub(old.next) > 2*inboxBucket {
+				delete(b.joiners, k)
+			}
+		}
+		if len(b.joiners) >= maxSeen {
+			return false
+		}
+		j = &joinerSlot{wait: backoff{first: inboxOnly, most: 10 * time.Second}}
+		b.joiners[s] = j
+	}
+	if now.Before(j.next) {
+		return false
+	}
+	j.next = now.Add(j.wait.next())
+	return true
+}
+
+// found notes what a look brought.
+func (b *inbox) found(s slot, seq uint64) {
+	if j := b.joiners[s]; j != nil && seq > j.seq {
+		j.seq = seq
+		j.wait.reset()
+		j.next = time.Time{}
+	}
+}
+
+// offerSlot is the last part of an offer's DHT key.
+func (p *Presence) offerSlot(stream [16]byte) []byte {
+	return p.room.secret.name("offer slot", stream[:])[:8]
+}
+
+// SendOffer seals body to entry and publishes it by both carriers; the answer comes on Answers.
+func (p *Presence) SendOffer(stream [16]byte, to peer.ID, box [32]byte, id uint64, body []byte) error {
+	if to == p.h.host.ID() {
+		return errors.New("an offer to ourselves")
+	}
+	s := &p.room.secret
+	rec, content, err := sealOffer(s, p.h.key, p.box, p.h.seq.next(), stream, box, id, body)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	pd := &pending{stream: stream, id: id, until: now.Add(offerLife), answered: make(chan struct{}), from: map[peer.ID]bool{}}
+	key := publicOf(answerKey(content))
+	p.mu.Lock()
+	for k, o := range p.pending {
+		if now.After(o.until) {
+			delete(p.pending, k)
+		}
+	}
+	if len(p.pending) >= maxPending {
+		p.mu.Unlock()
+		return fmt.Errorf("%d offers are waiting for answers", maxPending)
+	}
+	p.pending[key] = pd
+	p.want(now.Add(answerLinger), shard(p.h.self))
+	offset := p.heard.offset[stream]
+	p.mu.Unlock()
+
+	at := s.place("offers")
+	p.say(at, rec, offerLife)
+	if p.h.cfg.Signal == Gossip {
+		return nil
+	}
+	// The bucket goes by the speaker's clock, so a joiner's own may be wrong.
+	bucket := bucketOf(now.Add(offset), inboxBucket)
+	p.background(func(ctx context.Context) {
+		if err := p.h.put(ctx, dhtKey(kindOffer, p.h.self, at, p.offerSlot(stream)), rec); err != nil && ctx.Err() == nil {
+			p.h.log.Debug("the offer was not stored", "err", err)
+		}
+	})
+	p.background(func(ctx context.Context) { _ = p.h.provide(ctx, s.rendezvous("inbox", stream[:], bucket)) })
+	p.wg.Go(func() { p.pollAnswer(key, pd) })
+	return nil
+}
+
+// pollAnswer looks for the answer in the DHT until it has come by either carrier.
+func (p *Presence) pollAnswer(key pubKey, pd *pending) {
+	ctx, cancel := context.WithDeadline(p.ctx, pd.until)
+	defer cancel()
+	at := p.room.secret.place(shard(p.h.self))
+	wait := backoff{first: 100 * time.Millisecond, most: time.Second}
+	for {
+		t := time.NewTimer(wait.next())
+		select {
+		case <-t.C:
+		case <-pd.answered:
+			t.Stop()
+			return
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+		_ = p.h.pool.do(ctx, func() {
+			raw, _ := p.h.getOnce(ctx, dhtKey(kindAnswer, key, at, nil))
+			if raw == nil {
+				return
+			}
+			if r, err := check(raw, kindAnswer, at, time.Now()); err == nil {
+				p.takeAnswer(r, DHT)
+			}
+		})
+	}
+}
+
+// SendAnswer answers an offer by both carriers.
+func (p *Presence) SendAnswer(o Offer, body []byte) error {
+	rec, err := sealAnswer(&p.room.secret, p.h.key, p.box, p.h.seq.next(), o, body)
+	if err != nil {
+		return err
+	}
+	joiner, _ := keyOf(o.Joiner)
+	at := p.room.secret.place(shard(joiner))
+	p.say(at, rec, offerLife)
+	if p.h.cfg.Signal != Gossip {
+		key := dhtKey(kindAnswer, publicOf(answerKey(o.content)), at, nil)
+		p.background(func(ctx context.Context) {
+			if err := p.h.put(ctx, key, rec); err != nil && ctx.Err() == nil {
+				p.h.log.Debug("the answer was not stored", "err", err)
+			}
+		})
+	}
+	return nil
+}
+
+// ParseForwarded checks and opens what Forward gave to a node above.
+func (p *Presence) ParseForwarded(b []byte) (Offer, error) {
+	o, err := parseForwarded(&p.room.secret, b, time.Now())
+	if err != nil {
+		return o, fmt.Errorf("a forwarded offer: %w", err)
+	}
+	return o, nil
+}
+
+// takeOffer handles an offer record: of a stream that we listen for, sealed to us, new.
+func (p *Presence) takeOffer(r record, via Signal) {
+	p.mu.Lock()
+	listening := len(p.streams) > 0
+	p.mu.Unlock()
+	if !listening || r.writer == p.h.self {
+		return
+	}
+	o, err := openOffer(&p.room.secret, r, p.box, nil)
+	if err != nil {
+		return // mostly: sealed to another entry
+	}
+	o.Via = via
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.streams[o.Stream] || !p.inbox.first(offerID{o.Joiner, o.Stream, o.ID}, now) {
+		return
+	}
+	select {
+	case p.offers <- o:
+	default:
+		p.h.dropped.Add(1)
+	}
+}
+
+// takeAnswer handles an answer record to an offer of ours.
+func (p *Presence) takeAnswer(r record, via Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pd := p.pending[r.writer]
+	if pd == nil || time.Now().After(pd.until) {
+		return
+	}
+	a, err := openAnswer(r, p.box, pd.stream, pd.id)
+	if err != nil || pd.from[a.From] {
+		return
+	}
+	if len(pd.from) == 0 {
+		close(pd.answered)
+	}
+	pd.from[a.From] = true
+	a.Via = via
+	if pushOldest(p.answers, a) {
+		p.h.dropped.Add(1)
+	}
+}
+
+// tendInbox looks for offers in the DHT, which does not notify.
+func (p *Presence) tendInbox() {
+	for {
+		p.mu.Lock()
+		var streams [][16]byte
+		for s := range p.streams {
+			streams = append(streams, s)
+		}
+		at := p.topics["offers"].at
+		p.mu.Unlock()
+		wait := time.Hour
+		if len(streams) > 0 {
+			for _, s := range streams {
+				p.lookForOffers(s)
+			}
+			switch {
+			case p.h.cfg.Signal == DHT:
+				wait = inboxOnly
+			case len(p.h.ps.ListPeers(topicName(at))) == 0:
+				wait = inboxAlone
+			default:
+				wait = jitter(inboxCalm)
+			}
+		}
+		if !wake(p.ctx, wait, p.inboxKick) {
+			return
+		}
+	}
+}
+
+// lookForOffers looks into the current and the last bucket of a stream's inbox.
+func (p *Presence) lookForOffers(stream [16]byte) {
+	s := &p.room.secret
+	now := time.Now()
+	p.mu.Lock()
+	at, bucket := p.topics["offers"].at, bucketOf(now.Add(p.heard.offset[stream]), inboxBucket)
+	p.mu.Unlock()
+	done := make(chan struct{}, 2)
+	for _, b := range []uint64{bucket, bucket - 1} {
+		p.wg.Go(func() {
+			defer func() { done <- struct{}{} }()
+			for _, ai := range p.h.providers(p.ctx, s.rendezvous("inbox", stream[:], b), inboxJoiners) {
+				p.lookAt(slot{ai.ID, stream}, at)
+			}
+		})
+	}
+	<-done
+	<-done
+}
+
+func (p *Presence) lookAt(s slot, at place) {
+	key, ok := keyOf(s.joiner)
+	p.mu.Lock()
+	ok = ok && p.inbox.due(s, time.Now())
+	p.mu.Unlock()
+	if !ok {
+		return
+	}
+	p.background(func(ctx context.Context) {
+		raw, _ := p.h.getOnce(ctx, dhtKey(kindOffer, key, at, p.offerSlot(s.stream)))
+		if raw == nil {
+			return
+		}
+		r, err := check(raw, kindOffer, at, time.Now())
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		p.inbox.found(s, r.seq)
+		p.mu.Unlock()
+		p.takeOffer(r, DHT)
+	})
+}

@@ -1,0 +1,293 @@
+package dht
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+func newKey(t testing.TB) crypto.PrivKey {
+	t.Helper()
+	k, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// loopHost is a host on loopback.
+func loopHost(t testing.TB, cfg Config) *Host {
+	t.Helper()
+	cfg.Key = newKey(t)
+	cfg.Listen = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/0/quic-v1")}
+	if testing.Verbose() {
+		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	h, err := New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+func infoOf(t testing.TB, h *Host) peer.AddrInfo {
+	t.Helper()
+	ai, err := peer.AddrInfoFromP2pAddr(h.Addrs()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *ai
+}
+
+func deadline(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// next takes one value from c within d.
+func next[T any](t testing.TB, what string, c <-chan T, d time.Duration) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(d):
+		t.Fatalf("no %s within %v", what, d)
+		panic("unreachable")
+	}
+}
+
+func enter(t testing.TB, h *Host, r *Room, role string) *Presence {
+	t.Helper()
+	p, err := h.Enter(r, Member{Name: role, Roles: []string{role}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Leave)
+	return p
+}
+
+// speak publishes heads of stream every 2 s until the test ends, as the node does.
+func speak(t testing.TB, p *Presence, stream [16]byte) {
+	head := Head{Stream: stream, Seq: 1, Free: 4, Layers: []uint32{1}, Entries: []HeadEntry{{Peer: p.h.ID(), Box: p.Box(), Opening: 1, Free: 4}}}
+	p.Watch(false, [][16]byte{stream})
+	p.PublishHead(head)
+	done := make(chan struct{})
+	stop := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(2 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				head.Seq++
+				p.PublishHead(head)
+			case <-stop:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-done })
+}
+
+// TestJoin goes the way of a joiner by each carrier: ticket, bootstrap, room record,
+// head, offer, answer.
+func TestJoin(t *testing.T) {
+	for _, c := range []struct {
+		signal Signal
+		anyone bool
+		answer time.Duration // from the joiner's start; the figures are 300 ms, and 6 s to the first frame by the DHT
+	}{{Both, false, 3 * time.Second}, {Gossip, false, 3 * time.Second}, {DHT, false, 6 * time.Second}, {DHT, true, 6 * time.Second}, {Gossip, true, 3 * time.Second}} {
+		name := string(c.signal)
+		if c.anyone {
+			name += "/anyone speaks"
+		}
+		t.Run(name, func(t *testing.T) {
+			boot := loopHost(t, Config{Volunteer: true})
+			cfg := Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}, Signal: c.signal}
+			sh := loopHost(t, cfg)
+			if err := sh.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			o := RoomOptions{Name: "test room", Speakers: []peer.ID{sh.ID()}}
+			if c.anyone {
+				o = RoomOptions{AnyoneSpeaks: true}
+			}
+			room, err := CreateRoom(newKey(t), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := sh.PutRoom(deadline(t, 5*time.Second), room); err != nil {
+				t.Fatal(err)
+			}
+			sp := enter(t, sh, room, "speaker")
+			stream := [16]byte{1, 2, 3}
+			speak(t, sp, stream)
+			time.Sleep(settle) // the speaker has been there for a while
+
+			began := time.Now()
+			jh := loopHost(t, cfg)
+			if err := jh.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			booted := time.Since(began)
+			jroom, err := jh.FetchRoom(deadline(t, 5*time.Second), room.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fetched := time.Since(began)
+			jp := enter(t, jh, jroom, "listener")
+			jp.Watch(true, nil)
+			head := next(t, "head", jp.Heads(), 5*time.Second)
+			headed := time.Since(began)
+			if head.Speaker != sh.ID() || head.Stream != stream || len(head.Entries) != 1 || head.Entries[0].Box != sp.Box() {
+				t.Fatalf("head %+v", head)
+			}
+			if err := jp.SendOffer(stream, head.Entries[0].Peer, head.Entries[0].Box, 42, []byte("offer")); err != nil {
+				t.Fatal(err)
+			}
+			offer := next(t, "offer", sp.Offers(), 6*time.Second)
+			offered := time.Since(began)
+			if offer.Joiner != jh.ID() || offer.ID != 42 || string(offer.Body) != "offer" || offer.Box != jp.Box() {
+				t.Fatalf("offer %+v", offer)
+			}
+			// It falls down the tree once.
+			offer, err = sp.ParseForwarded(offer.Forward())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := sp.SendAnswer(offer, []byte("answer")); err != nil {
+				t.Fatal(err)
+			}
+			answer := next(t, "answer", jp.Answers(), 6*time.Second)
+			if answer.From != sh.ID() || answer.ID != 42 || answer.Stream != stream || string(answer.Body) != "answer" {
+				t.Fatalf("answer %+v", answer)
+			}
+			took := time.Since(began)
+			t.Logf("bootstrapped %v, room %v, head %v, offer %v, answer %v by %s", booted, fetched, headed, offered, took, answer.Via)
+			if took > c.answer {
+				t.Errorf("the answer took %v, more than %v", took, c.answer)
+			}
+			if c.signal != Both && answer.Via != c.signal {
+				t.Errorf("the answer came by %s", answer.Via)
+			}
+			select {
+			case o := <-sp.Offers():
+				t.Errorf("the offer came twice, by %s", o.Via)
+			case a := <-jp.Answers():
+				t.Errorf("the answer came twice, by %s", a.Via)
+			default:
+			}
+		})
+	}
+}
+
+const settle = 300 * time.Millisecond
+
+// TestMembers: the DHT lists who is there, and not who has left.
+func TestMembers(t *testing.T) {
+	boot := loopHost(t, Config{Volunteer: true})
+	cfg := Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}}
+	room, err := CreateRoom(newKey(t), RoomOptions{AnyoneSpeaks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []peer.ID
+	var last *Presence
+	for range 3 {
+		h := loopHost(t, cfg)
+		if err := h.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		last = enter(t, h, room, "listener")
+		ids = append(ids, h.ID())
+	}
+	looker := loopHost(t, cfg)
+	list := func(want []peer.ID) {
+		t.Helper()
+		slices.Sort(want)
+		var got []peer.ID
+		for ctx := deadline(t, 10*time.Second); ctx.Err() == nil; {
+			members, err := looker.Members(ctx, room)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = nil
+			for _, m := range members {
+				got = append(got, m.Peer)
+				if m.Name != "listener" || !slices.Equal(m.Roles, []string{"listener"}) {
+					t.Fatalf("member %+v", m)
+				}
+			}
+			slices.Sort(got)
+			if slices.Equal(got, want) {
+				return
+			}
+		}
+		t.Fatalf("members %v, want %v", got, want)
+	}
+	list(slices.Clone(ids))
+	last.Leave()
+	list(slices.Clone(ids[:2]))
+}
+
+// TestCreatorOffline: a member that has the record puts it again for others.
+func TestCreatorOffline(t *testing.T) {
+	room, err := CreateRoom(newKey(t), RoomOptions{Name: "kept", AnyoneSpeaks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot := loopHost(t, Config{Volunteer: true})
+	cfg := Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}}
+	member := loopHost(t, cfg)
+	copied, err := OpenRoom(room.ID, room.Record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enter(t, member, copied, "listener")
+	other := loopHost(t, cfg)
+	for ctx := deadline(t, 5*time.Second); ; {
+		r, err := other.FetchRoom(ctx, room.ID)
+		if err == nil && r.Name == "kept" {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestNoRoom(t *testing.T) {
+	boot := loopHost(t, Config{Volunteer: true})
+	h := loopHost(t, Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}})
+	if err := h.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.FetchRoom(deadline(t, 5*time.Second), boot.ID()); !errors.Is(err, ErrNoRoom) {
+		t.Errorf("a peer ID that is no room: %v", err)
+	}
+	boot.host.Network().Close()
+	lone := loopHost(t, Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}})
+	err := lone.Bootstrapped(deadline(t, 200*time.Millisecond))
+	if err == nil {
+		t.Fatal("a closed bootstrap node answered")
+	}
+	t.Log(err)
+	if _, err := lone.FetchRoom(deadline(t, 200*time.Millisecond), boot.ID()); !errors.Is(err, ErrNotReached) && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("nobody to ask: %v", err)
+	}
+}

@@ -1,0 +1,397 @@
+package dht
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mrand "math/rand/v2"
+	"sync"
+	"time"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+const (
+	// topicLinger is how long a topic is kept after its last use: a node whose parent
+	// flaps must not leave the mesh and come back (gossipsub holds that against it 10 s).
+	topicLinger = 10 * time.Second
+	// answerLinger keeps the answers topic while an offer is out.
+	answerLinger = offerLife
+
+	headQueue, offerQueue, answerQueue = 16, 256, 64
+
+	roomRefresh = time.Hour
+	goodbye     = 500 * time.Millisecond
+)
+
+// Presence is this node's part in one room: its topics, its inbox in the DHT, its
+// member record. One goroutine calls its methods; channels deliver what comes.
+type Presence struct {
+	h    *Host
+	room *Room
+	me   Member
+	box  *ecdh.PrivateKey
+
+	ctx    context.Context // ends with Leave
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	heads   chan Head
+	offers  chan Offer
+	answers chan Answer
+
+	topicsKick, headsKick, inboxKick, putKick chan struct{} // wake the loops
+
+	mu       sync.Mutex // guards all below
+	watch    bool       // heads are wanted
+	streams  map[[16]byte]bool
+	topics   map[string]*use
+	inbox    inbox
+	pending  map[pubKey]*pending // our offers by the answer key
+	heard    headBook
+	ours     map[[16]byte]*ourHead
+	lastAsk  time.Time // when we last answered an ask
+	lastPut  time.Time // of the heads in the DHT
+	putDirty bool
+}
+
+// use is one of our topics. It is subscribed to while until lies ahead.
+type use struct {
+	at    place
+	until time.Time
+	sub   *pubsub.Subscription
+}
+
+// Enter begins to take part in room r: publishes the member record and keeps it fresh.
+func (h *Host) Enter(r *Room, m Member) (*Presence, error) {
+	box, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("entering the room: %w", err)
+	}
+	h.mu.Lock()
+	taken := h.rooms[r.ID]
+	h.rooms[r.ID] = true
+	h.mu.Unlock()
+	if taken {
+		return nil, fmt.Errorf("this node is in room %s already", r.ID)
+	}
+	m.Peer = h.host.ID()
+	if m.Since.IsZero() {
+		m.Since = time.Now()
+	}
+	p := &Presence{
+		h: h, room: r, me: m, box: box,
+		heads: make(chan Head, headQueue), offers: make(chan Offer, offerQueue), answers: make(chan Answer, answerQueue),
+		topicsKick: make(chan struct{}, 1), headsKick: make(chan struct{}, 1),
+		inboxKick: make(chan struct{}, 1), putKick: make(chan struct{}, 1),
+		streams: map[[16]byte]bool{}, pending: map[pubKey]*pending{},
+		ours: map[[16]byte]*ourHead{}, heard: newHeadBook(), inbox: newInbox(),
+		topics: map[string]*use{
+			"head":        {at: r.secret.place("head")},
+			"offers":      {at: r.secret.place("offers")},
+			shard(h.self): {at: r.secret.place(shard(h.self))},
+		},
+	}
+	p.ctx, p.cancel = context.WithCancel(h.ctx)
+	p.mu.Lock()
+	// The meshes are to be ready before the first offer goes out.
+	p.want(time.Now().Add(topicLinger), "head", "offers", shard(h.self))
+	p.mu.Unlock()
+	loops := []func(){p.tendTopics, p.tendMember, p.tendRoom, p.tendHeads, p.tendMesh}
+	if h.cfg.Signal != Gossip {
+		loops = append(loops, p.tendInbox, p.tendPuts)
+	}
+	for _, loop := range loops {
+		p.wg.Go(loop)
+	}
+	return p, nil
+}
+
+// Box is this node's X25519 key for this run, what goes into heads as contact.
+func (p *Presence) Box() [32]byte { return [32]byte(p.box.PublicKey().Bytes()) }
+
+// Watch says what to listen for: heads (a node without a parent), offers per stream
+// (the speaker and head entries). Answers are listened for while an offer is out.
+func (p *Presence) Watch(heads bool, offers [][16]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if heads && !p.watch {
+		p.heard.restart()
+	}
+	p.watch = heads
+	p.streams = make(map[[16]byte]bool, len(offers))
+	for _, s := range offers {
+		p.streams[s] = true
+	}
+	p.want(time.Now().Add(topicLinger))
+	notify(p.headsKick)
+	notify(p.inboxKick)
+}
+
+// want keeps the named topics, and all that are watched, until then. p.mu is held.
+func (p *Presence) want(until time.Time, names ...string) {
+	if p.h.cfg.Signal == DHT {
+		return
+	}
+	if p.watch || len(p.streams) > 0 {
+		names = append(names, "head", "offers")
+	}
+	if p.watch {
+		names = append(names, shard(p.h.self))
+	}
+	for _, n := range names {
+		u := p.topics[n]
+		if until.After(u.until) {
+			u.until = until
+		}
+		if u.sub == nil {
+			p.subscribe(n, u)
+		}
+	}
+	notify(p.topicsKick)
+}
+
+func (p *Presence) subscribe(name string, u *use) {
+	t, err := p.h.join(topicName(u.at))
+	if err == nil {
+		if u.sub, err = t.Subscribe(pubsub.WithBufferSize(128)); err != nil {
+			p.h.release(topicName(u.at))
+		}
+	}
+	if err != nil {
+		if p.ctx.Err() == nil {
+			p.h.log.Warn("a topic is not heard", "topic", name, "err", err)
+		}
+		return
+	}
+	sub := u.sub
+	p.wg.Go(func() {
+		for {
+			m, err := sub.Next(p.ctx)
+			if err != nil {
+				return // cancelled, or the presence ends
+			}
+			if r, ok := m.ValidatorData.(record); ok && r.writer != p.h.self {
+				p.take(r, Gossip)
+			}
+		}
+	})
+}
+
+// tendTopics leaves topics that are no longer wanted.
+func (p *Presence) tendTopics() {
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, u := range p.topics {
+			p.leave(u)
+		}
+	}()
+	for {
+		p.mu.Lock()
+		now := time.Now()
+		if p.watch || len(p.streams) > 0 {
+			for n, u := range p.topics {
+				if p.watch || n != shard(p.h.self) {
+					u.until = now.Add(topicLinger)
+				}
+			}
+		}
+		wait := time.Minute
+		for _, u := range p.topics {
+			if u.sub == nil {
+				continue
+			}
+			if left := u.until.Sub(now); left <= 0 {
+				p.leave(u)
+			} else {
+				wait = min(wait, left)
+			}
+		}
+		p.mu.Unlock()
+		if !wake(p.ctx, wait, p.topicsKick) {
+			return
+		}
+	}
+}
+
+func (p *Presence) leave(u *use) {
+	if u.sub != nil {
+		u.sub.Cancel()
+		u.sub = nil
+		p.h.release(topicName(u.at))
+	}
+}
+
+// wake waits for d or a kick; false when ctx ends.
+func wake(ctx context.Context, d time.Duration, kick <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-kick:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// take handles a record whose envelope was checked, from either carrier.
+func (p *Presence) take(r record, via Signal) {
+	switch r.kind {
+	case kindHead:
+		p.takeHead(r, via)
+	case kindAsk:
+		p.takeAsk(r)
+	case kindOffer:
+		p.takeOffer(r, via)
+	case kindAnswer:
+		p.takeAnswer(r, via)
+	}
+}
+
+// background runs DHT work beside the caller, within the host's bounds and this presence.
+func (p *Presence) background(f func(ctx context.Context)) {
+	if p.ctx.Err() != nil {
+		return
+	}
+	p.wg.Go(func() {
+		err := p.h.pool.do(p.ctx, func() { f(p.ctx) })
+		if errors.Is(err, errBusy) {
+			p.h.dropped.Add(1)
+		}
+	})
+}
+
+// say publishes a record by gossip, for as long as it is of use.
+func (p *Presence) say(at place, rec []byte, life time.Duration) {
+	if p.h.cfg.Signal == DHT || p.ctx.Err() != nil {
+		return
+	}
+	p.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(p.ctx, life)
+		defer cancel()
+		if err := p.h.publish(ctx, at, rec); err != nil && p.ctx.Err() == nil {
+			p.h.log.Debug("not said by gossip", "err", err)
+		}
+	})
+}
+
+// tendMember keeps our member record and its listing fresh.
+func (p *Presence) tendMember() {
+	retry := backoff{first: time.Second, most: time.Minute}
+	for {
+		p.h.awaitTable(p.ctx, time.Minute)
+		wait := jitter(memberRefresh)
+		if err := p.putMember(p.ctx, false); err != nil {
+			wait = retry.next()
+			if p.ctx.Err() == nil && !errors.Is(err, ErrNotReached) {
+				p.h.log.Debug("the member record was not stored", "err", err)
+			}
+		} else {
+			retry.reset()
+		}
+		if !sleep(p.ctx, wait) {
+			return
+		}
+	}
+}
+
+func (p *Presence) putMember(ctx context.Context, left bool) error {
+	s, life := &p.room.secret, memberLife
+	if left {
+		life = time.Second
+	}
+	h := newHeader(kindMember, p.h.self, p.h.seq.next(), life)
+	at := s.place("member")
+	rec := h.sign(p.h.key, at, s.seal("member", h, encodeMember(p.me, left)))
+	err := p.h.put(ctx, dhtKey(kindMember, p.h.self, at, nil), rec)
+	if left {
+		return err
+	}
+	return errors.Join(err, p.h.provide(ctx, s.rendezvous("members", nil, bucketOf(time.Now(), memberBucket))))
+}
+
+// tendRoom puts the room's record again, so its creator may be offline.
+func (p *Presence) tendRoom() {
+	wait := jitter(roomRefresh)
+	if !p.room.fetched {
+		wait = 0
+	}
+	retry := backoff{first: time.Second, most: time.Minute}
+	for sleep(p.ctx, wait) {
+		p.h.awaitTable(p.ctx, time.Minute)
+		if err := p.h.PutRoom(p.ctx, p.room); err != nil {
+			wait = retry.next()
+			continue
+		}
+		retry.reset()
+		wait = jitter(roomRefresh)
+	}
+}
+
+// tendMesh looks for members to connect to while nobody we know is in our topics.
+func (p *Presence) tendMesh() {
+	if p.h.cfg.Signal == DHT {
+		return
+	}
+	wait := backoff{first: time.Second, most: 30 * time.Second}
+	for sleep(p.ctx, wait.next()) {
+		p.mu.Lock()
+		active := p.watch || len(p.streams) > 0
+		p.mu.Unlock()
+		if !active || len(p.h.ps.ListPeers(topicName(p.topics["head"].at))) > 0 {
+			wait.reset()
+			wait.cur = 2 * time.Second
+			continue
+		}
+		now := bucketOf(time.Now(), memberBucket)
+		tries := 0
+		for _, b := range []uint64{now, now - 1} {
+			found := p.h.providers(p.ctx, p.room.secret.rendezvous("members", nil, b), 16)
+			mrand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
+			for _, ai := range found {
+				if tries < 4 && p.h.host.Network().Connectedness(ai.ID) != network.Connected {
+					tries++
+					p.meet(ai)
+				}
+			}
+		}
+	}
+}
+
+func (p *Presence) meet(ai peer.AddrInfo) {
+	p.background(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if p.h.host.Connect(ctx, ai) == nil {
+			p.h.host.ConnManager().Protect(ai.ID, "room")
+		}
+	})
+}
+
+// Heads delivers newer heads of speakers while they are watched: newest first come,
+// checked and opened; a slow reader loses the oldest.
+func (p *Presence) Heads() <-chan Head { return p.heads }
+
+// Offers delivers offers sealed to our box, once each.
+func (p *Presence) Offers() <-chan Offer { return p.offers }
+
+// Answers delivers answers to our offers, once each.
+func (p *Presence) Answers() <-chan Answer { return p.answers }
+
+// Leave ends it and waits for its goroutines. It says goodbye to the DHT for at most 0.5 s.
+func (p *Presence) Leave() {
+	ctx, cancel := context.WithTimeout(p.ctx, goodbye)
+	_ = p.putMember(ctx, true) // the record would go by itself
+	cancel()
+	p.cancel()
+	p.wg.Wait()
+	p.h.mu.Lock()
+	delete(p.h.rooms, p.room.ID)
+	p.h.mu.Unlock()
+}

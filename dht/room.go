@@ -1,0 +1,192 @@
+package dht
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+const (
+	roomLife    = 30 * 24 * time.Hour
+	roomVersion = 1
+	maxName     = 64 // bytes of a room's or a member's name
+	maxSpeakers = 255
+)
+
+// Admission says how one becomes a member.
+type Admission string
+
+const (
+	Open     Admission = "open"
+	Password Admission = "password"
+	PGP      Admission = "pgp"
+)
+
+// admissions are the values of the record's admission byte.
+var admissions = [...]Admission{Open, Password, PGP}
+
+// RoomOptions for CreateRoom; a closed room needs issue "Closed rooms".
+type RoomOptions struct {
+	Name         string // ≤ 64 bytes
+	Speakers     []peer.ID
+	AnyoneSpeaks bool
+	Epoch        uint16    // 0 means 1
+	Now          time.Time // zero means now
+}
+
+// Room is an opened room: the signed record and the keys that follow from it.
+type Room struct {
+	ID           peer.ID
+	Name         string
+	Admission    Admission
+	Epoch        uint16
+	Speakers     []peer.ID
+	AnyoneSpeaks bool
+	Record       []byte // signed by the room key; any member may put it again
+
+	key     pubKey
+	secret  secret
+	fetched bool // came from the DHT, so it need not be put there at once
+}
+
+// CreateRoom makes a room owned by key, signed until 30 days from now.
+//
+// The record's body: room version (1 B), admission (1 B), epoch (2 B), length of the
+// wrapped secret (2 B), the wrapped secret (none for open rooms), and sealed: flags
+// (1 B: 1 anyone speaks), name length (1 B), name, number of speakers (1 B), 32 B a speaker.
+func CreateRoom(key crypto.PrivKey, o RoomOptions) (*Room, error) {
+	ed, err := edKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("making a room: %w", err)
+	}
+	if len(o.Name) > maxName || !utf8.ValidString(o.Name) {
+		return nil, fmt.Errorf("the room's name has %d bytes (hint: at most %d bytes of UTF-8)", len(o.Name), maxName)
+	}
+	if len(o.Speakers) > maxSpeakers {
+		return nil, fmt.Errorf("%d speakers are listed (hint: at most %d; let anyone speak instead)", len(o.Speakers), maxSpeakers)
+	}
+	if o.Epoch == 0 {
+		o.Epoch = 1
+	}
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	pub := publicOf(ed)
+	s := openSecret(pub, o.Epoch)
+	plain := []byte{0, byte(len(o.Name))}
+	if o.AnyoneSpeaks {
+		plain[0] = 1
+	}
+	plain = append(append(plain, o.Name...), byte(len(o.Speakers)))
+	for _, sp := range o.Speakers {
+		k, ok := keyOf(sp)
+		if !ok {
+			return nil, fmt.Errorf("speaker %s is not an Ed25519 peer ID (hint: it begins with 12D3Koo)", sp)
+		}
+		plain = append(plain, k[:]...)
+	}
+	h := newHeader(kindRoom, pub, uint64(o.Now.UnixMilli()), roomLife)
+	body := []byte{roomVersion, 0}
+	body = binary.BigEndian.AppendUint16(body, o.Epoch)
+	body = binary.BigEndian.AppendUint16(body, 0)
+	body = append(body, s.seal("room", h, plain)...)
+	return openRoom(pub.ID(), h.sign(ed, place{}, body), o.Now)
+}
+
+// OpenRoom checks record against id and derives the room's keys.
+func OpenRoom(id peer.ID, record []byte) (*Room, error) { return openRoom(id, record, time.Now()) }
+
+func openRoom(id peer.ID, raw []byte, now time.Time) (*Room, error) {
+	fail := func(err error) (*Room, error) { return nil, fmt.Errorf("opening room %s: %w", id, err) }
+	key, ok := keyOf(id)
+	if !ok {
+		return fail(errors.New("not an Ed25519 peer ID (hint: a room ID begins with 12D3Koo)"))
+	}
+	rec, err := check(raw, kindRoom, place{}, now)
+	if err != nil {
+		return fail(err)
+	}
+	if rec.writer != key {
+		return fail(errors.New("the record is another room's"))
+	}
+	b := rec.body
+	if len(b) < 6 || b[0] != roomVersion || int(b[1]) >= len(admissions) {
+		return fail(errors.New("the record is of an unknown form (hint: a newer version may read it)"))
+	}
+	r := &Room{ID: id, Admission: admissions[b[1]], Epoch: binary.BigEndian.Uint16(b[2:]), Record: slices.Clone(raw), key: key}
+	if r.Admission != Open {
+		return fail(ErrClosedRoom)
+	}
+	wrapped := int(binary.BigEndian.Uint16(b[4:]))
+	if len(b) < 6+wrapped {
+		return fail(errShort)
+	}
+	r.secret = openSecret(key, r.Epoch)
+	plain, err := r.secret.open("room", rec.header, b[6+wrapped:])
+	if err != nil {
+		return fail(err)
+	}
+	rd := reader{b: plain}
+	r.AnyoneSpeaks = rd.u8()&1 != 0
+	r.Name = string(rd.take(int(rd.u8())))
+	for n := int(rd.u8()); n > 0 && rd.err == nil; n-- {
+		r.Speakers = append(r.Speakers, rd.key().ID())
+	}
+	if rd.err == nil && (len(r.Name) > maxName || !utf8.ValidString(r.Name)) {
+		rd.err = errors.New("the name is not valid")
+	}
+	if rd.err != nil {
+		return fail(rd.err)
+	}
+	return r, nil
+}
+
+// MaySpeak says whether p may publish in the room.
+func (r *Room) MaySpeak(p peer.ID) bool { return r.AnyoneSpeaks || slices.Contains(r.Speakers, p) }
+
+// MediaKey is HKDF(epoch secret, stream ID): the seal of a stream.
+func (r *Room) MediaKey(stream [16]byte) [16]byte {
+	return [16]byte(derive(r.secret[:], stream[:], "waterfall media", 16))
+}
+
+// FetchRoom gets a room's record from the DHT and opens it. It waits up to 5 s for
+// somebody in the DHT to ask.
+func (h *Host) FetchRoom(ctx context.Context, id peer.ID) (*Room, error) {
+	key, ok := keyOf(id)
+	if !ok {
+		return nil, fmt.Errorf("%s is no room ID (hint: a room ID begins with 12D3Koo)", id)
+	}
+	h.awaitTable(ctx, 5*time.Second)
+	raw, answered := h.get(ctx, dhtKey(kindRoom, key, place{}, nil))
+	if raw == nil {
+		err := ctx.Err()
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("fetching room %s: %w", id, err)
+		case !answered:
+			return nil, fmt.Errorf("fetching room %s: %w", id, ErrNotReached)
+		}
+		return nil, fmt.Errorf("fetching room %s: %w", id, ErrNoRoom)
+	}
+	r, err := OpenRoom(id, raw)
+	if err != nil {
+		return nil, err
+	}
+	r.fetched = answered
+	return r, nil
+}
+
+// PutRoom stores the record in the DHT; ErrNotReached if nobody took it.
+func (h *Host) PutRoom(ctx context.Context, r *Room) error {
+	if err := h.put(ctx, dhtKey(kindRoom, r.key, place{}, nil), r.Record); err != nil {
+		return fmt.Errorf("putting room %s: %w", r.ID, err)
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package dht
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/routing"
+)
+
+const (
+	getTimeout = 5 * time.Second
+	putTimeout = 10 * time.Second
+)
+
+// get returns the first valid value under key: a record certifies itself, so there is
+// nothing to vote on. A light lookup can miss once, so it is done twice. answered says
+// whether anybody was there to ask.
+func (h *Host) get(ctx context.Context, key string) (value []byte, answered bool) {
+	for range 2 {
+		v, a := h.getOnce(ctx, key)
+		answered = answered || a
+		if v != nil || ctx.Err() != nil {
+			return v, answered
+		}
+	}
+	return nil, answered
+}
+
+func (h *Host) getOnce(ctx context.Context, key string) (value []byte, answered bool) {
+	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	defer cancel()
+	ctx, events := routing.RegisterForQueryEvents(ctx)
+	var heard atomic.Bool
+	done := make(chan struct{})
+	go func() { // ends when cancel closes events
+		defer close(done)
+		for e := range events {
+			if e.Type == routing.PeerResponse {
+				heard.Store(true)
+			}
+		}
+	}()
+	if values, err := h.kad.SearchValue(ctx, key); err == nil {
+		value = <-values
+	}
+	cancel()
+	<-done
+	return value, heard.Load()
+}
+
+// put stores value with the DHT servers closest to key.
+func (h *Host) put(ctx context.Context, key string, value []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	if h.kad.RoutingTable().Size() == 0 {
+		// Keep it here for those who will ask us, and say that nobody else has it.
+		_ = h.kad.PutValue(ctx, key, value)
+		return ErrNotReached
+	}
+	if err := h.kad.PutValue(ctx, key, value); err != nil {
+		return fmt.Errorf("storing in the DHT: %w", err)
+	}
+	return nil
+}
+
+// provide lists this host under c.
+func (h *Host) provide(ctx context.Context, c cid.Cid) error {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	err := h.kad.Provide(ctx, c, true)
+	if h.kad.RoutingTable().Size() == 0 {
+		return ErrNotReached
+	}
+	return err
+}
+
+// providers finds at most n hosts listed under c, without ourselves.
+func (h *Host) providers(ctx context.Context, c cid.Cid, n int) []peer.AddrInfo {
+	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	defer cancel()
+	var found []peer.AddrInfo
+	for ai := range h.kad.FindProvidersAsync(ctx, c, n+1) {
+		if ai.ID != h.host.ID() && len(found) < n {
+			found = append(found, ai)
+		}
+	}
+	return found
+}
+
+// pool bounds the DHT work that goes on beside the callers.
+type pool struct {
+	running chan struct{}
+	waiting *atomic.Int32
+}
+
+const (
+	poolSize  = 16
+	poolQueue = 256
+)
+
+var errBusy = errors.New("too much DHT work is waiting")
+
+func newPool() pool { return pool{make(chan struct{}, poolSize), new(atomic.Int32)} }
+
+// do runs f when there is room; errBusy if too many wait already.
+func (p pool) do(ctx context.Context, f func()) error {
+	if p.waiting.Add(1) > poolQueue {
+		p.waiting.Add(-1)
+		return errBusy
+	}
+	select {
+	case p.running <- struct{}{}:
+		p.waiting.Add(-1)
+	case <-ctx.Done():
+		p.waiting.Add(-1)
+		return ctx.Err()
+	}
+	defer func() { <-p.running }()
+	f()
+	return nil
+}
