@@ -14,6 +14,7 @@ const (
 	defaultHistory = 16 << 20
 	packetCost     = 128 // bytes counted on top of a packet's wire: its entry, index and allocation
 	resumeLimit    = 15 * time.Second
+	maxRetry       = 250 * time.Millisecond
 )
 
 // History is the ring of a stream's packets in order of arrival, indexed by track
@@ -156,10 +157,27 @@ func (h *History) find(t Track, number uint64) (uint64, bool) {
 	return i, ok && i >= h.first
 }
 
-// Missing lists holes older than age, at most max ranges, oldest first, none older
-// than 2 s (those are lost). A packet that comes for a hole listed here counts as
-// repaired.
-func (h *History) Missing(now time.Time, age time.Duration, max int) []Range {
+// Missing lists holes older than age, at most limit ranges, oldest first, none older
+// than 2 s (those are lost).
+func (h *History) Missing(now time.Time, age time.Duration, limit int) []Range {
+	return h.holes(now, age, limit, func(*hole) bool { return true })
+}
+
+// Want lists holes older than age that it is time to ask somebody for: again after
+// retry at the earliest, then after half as long again each time, up to 250 ms. A
+// packet that comes for a hole listed here counts as repaired.
+func (h *History) Want(now time.Time, age, retry time.Duration, limit int) []Range {
+	return h.holes(now, age, limit, func(o *hole) bool {
+		if o.next.After(now) {
+			return false
+		}
+		o.asked, o.wait = true, max(retry, min(maxRetry, o.wait*3/2))
+		o.next = now.Add(o.wait)
+		return true
+	})
+}
+
+func (h *History) holes(now time.Time, age time.Duration, limit int, pick func(*hole) bool) []Range {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.expire(now)
@@ -170,11 +188,10 @@ func (h *History) Missing(now time.Time, age time.Duration, max int) []Range {
 		}
 		for i := range t.holes {
 			o := &t.holes[i]
-			if len(out) == max {
+			if len(out) == limit {
 				return out
 			}
-			if now.Sub(o.seen) >= age {
-				o.asked = true
+			if now.Sub(o.seen) >= age && pick(o) {
 				out = append(out, Range{Track(n), o.from, o.to})
 			}
 		}
@@ -230,11 +247,12 @@ func (h *History) Alive(now time.Time) {
 	}
 }
 
-// Starving is how long nobody above has had anything to give: 0 at the speaker.
+// Starving is how long nobody above has had anything to give: 0 at the
+// speaker and after the end.
 func (h *History) Starving(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.source {
+	if h.source || h.ended {
 		return 0
 	}
 	return max(0, now.Sub(h.alive))

@@ -143,8 +143,18 @@ func TestRepairedAfterAsking(t *testing.T) {
 	h.Put(pkt(1, 0, false, 0), false)
 	h.Put(pkt(1, 4, false, 0), false)
 	h.Put(pkt(1, 1, false, time.Millisecond), false) // only reordered
-	if got := h.Missing(epoch.Add(time.Second), 0, 10); !slices.Equal(got, []Range{{1, 2, 4}}) {
-		t.Fatal(got)
+	const ms = time.Millisecond
+	var asked []int
+	for at := 0; at < 1000; at += 10 {
+		if got := h.Want(epoch.Add(time.Duration(at)*ms), 60*ms, 40*ms, 10); len(got) > 0 {
+			asked = append(asked, at)
+			if !slices.Equal(got, []Range{{1, 2, 4}}) {
+				t.Fatal(got)
+			}
+		}
+	}
+	if want := []int{60, 100, 160, 250, 390, 600, 850}; !slices.Equal(asked, want) {
+		t.Errorf("asked after %v ms, want %v", asked, want)
 	}
 	h.Put(pkt(1, 3, false, time.Second), false)
 	if r := h.tracks[1].stats.Repaired; r != 1 {

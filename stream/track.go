@@ -38,6 +38,8 @@ type hole struct {
 	from, to uint64
 	seen     time.Time // when it was noticed
 	asked    bool      // somebody was asked for it
+	next     time.Time // not to be asked for again before
+	wait     time.Duration
 }
 
 func newTrack() *track { return &track{slots: make([]uint64, minSlots)} }
@@ -77,7 +79,7 @@ func (t *track) add(n, at, oldest uint64, now time.Time, repaired bool) bool {
 			return false
 		}
 		t.grow(t.next - n)
-		t.holes = slices.Insert(t.holes, 0, hole{n, t.first, now, false})
+		t.holes = slices.Insert(t.holes, 0, hole{from: n, to: t.first, seen: now})
 		t.first = n
 		t.fill(n)
 	default:
@@ -107,7 +109,7 @@ func (t *track) advance(next, oldest uint64, now time.Time) {
 	for n := t.next; n < next; n++ {
 		*t.slot(n) = 0
 	}
-	t.holes = append(t.holes, hole{t.next, next, now, false})
+	t.holes = append(t.holes, hole{from: t.next, to: next, seen: now})
 	t.next = next
 	if size := uint64(len(t.slots)); next-t.first > size {
 		t.first = next - size
