@@ -9,6 +9,7 @@ package dht
 import (
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -36,6 +37,8 @@ type Config struct {
 	Signal    Signal          // "" means Both
 	Libp2p    []libp2p.Option // tests: transports, resource manager, …; what they set, we leave alone
 	Log       *slog.Logger    // nil: nothing is logged
+
+	skew time.Duration // tests: how wrong this host's clock is
 }
 
 var (

@@ -88,7 +88,7 @@ func (p *Presence) takeHead(r record, via Signal) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	off := time.UnixMilli(int64(r.seq)).Sub(now)
+	off := time.UnixMilli(int64(r.seq)).Sub(p.h.clock.now())
 	for _, h := range heads {
 		p.heard.clock(h.Stream, off, via)
 		// What is not delivered is not noted as seen: it may be the newest there is when
@@ -174,7 +174,7 @@ func (p *Presence) tendHeads() {
 // ask makes speakers say their heads now instead of within 2 s.
 func (p *Presence) ask() {
 	s := &p.room.secret
-	h := newHeader(kindAsk, p.h.self, p.h.seq.next(), askLife)
+	h := newHeader(kindAsk, p.h.self, p.h.clock.next(), askLife)
 	at := s.place("offers")
 	p.say(at, h.sign(p.h.key, at, s.seal("ask", h, nil)), askLife)
 }
@@ -224,7 +224,7 @@ func (p *Presence) lookForHeads() {
 				if raw == nil {
 					return
 				}
-				if r, err := check(raw, kindHead, at, time.Now()); err == nil {
+				if r, err := check(raw, kindHead, at, p.h.clock.now()); err == nil {
 					p.takeHead(r, DHT)
 				}
 			})
@@ -286,7 +286,7 @@ func (p *Presence) liveHeads(now time.Time) []Head {
 
 func (p *Presence) headRecord(heads ...Head) (place, []byte) {
 	s := &p.room.secret
-	h := newHeader(kindHead, p.h.self, p.h.seq.next(), headLife)
+	h := newHeader(kindHead, p.h.self, p.h.clock.next(), headLife)
 	at := s.place("head")
 	return at, h.sign(p.h.key, at, s.seal("head", h, encodeHeads(heads...)))
 }

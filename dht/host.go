@@ -49,7 +49,7 @@ type Host struct {
 	host  host.Host
 	kad   *kaddht.IpfsDHT
 	bytes *metrics.BandwidthCounter
-	seq   clock
+	clock clock
 	gossip
 	pool pool
 
@@ -100,7 +100,7 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 		bytes: metrics.NewBandwidthCounter(),
 		ready: make(chan struct{}), table: make(chan struct{}),
 		mdnsFound: map[peer.ID]bool{}, rooms: map[peer.ID]bool{},
-		pool: newPool(),
+		pool: newPool(), clock: clock{skew: cfg.skew},
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -174,7 +174,7 @@ func (h *Host) start() error {
 		kaddht.Mode(mode),
 		kaddht.BucketSize(8), kaddht.Concurrency(3), kaddht.Resiliency(2),
 		kaddht.DisableAutoRefresh(),
-		kaddht.Validator(recordlib.NamespacedValidator{namespace: validator{time.Now}}),
+		kaddht.Validator(recordlib.NamespacedValidator{namespace: validator{h.clock.now}}),
 		kaddht.ValueDatastore(newStore(memory, recordLife)),
 		kaddht.ProviderDatastore(newStore(memory, func([]byte) time.Duration { return provideLife })),
 		kaddht.MaxRecordAge(0), // our store knows each record's life
@@ -364,6 +364,9 @@ func (h *Host) Bootstrapped(ctx context.Context) error {
 	var tried []string
 	for _, b := range h.boot {
 		b.mu.Lock()
+		if len(b.Addrs) == 0 {
+			tried = append(tried, fmt.Sprintf("%s (no address)", b.ID))
+		}
 		for _, a := range b.Addrs {
 			tried = append(tried, fmt.Sprintf("%s/p2p/%s (%s)", a, b.ID, brief(b.err.Error())))
 		}

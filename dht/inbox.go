@@ -13,7 +13,7 @@ const (
 	inboxBucket  = 30 * time.Second
 	inboxAlone   = 2 * time.Second // between looks while gossip has no peer
 	inboxCalm    = 30 * time.Second
-	inboxOnly    = 500 * time.Millisecond // when the DHT is the only carrier
+	inboxOnly    = 250 * time.Millisecond // when the DHT is the only carrier
 	inboxJoiners = 64                     // looked at per stream, bucket and look
 	maxPending   = 64                     // offers of ours that wait for answers
 	maxSeen      = 4096                   // offers remembered as seen
@@ -114,7 +114,7 @@ func (p *Presence) SendOffer(stream [16]byte, to peer.ID, box [32]byte, id uint6
 		return errors.New("an offer to ourselves")
 	}
 	s := &p.room.secret
-	rec, content, err := sealOffer(s, p.h.key, p.box, p.h.seq.next(), stream, box, id, body)
+	rec, content, err := sealOffer(s, p.h.key, p.box, p.h.clock.next(), stream, box, id, body)
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (p *Presence) SendOffer(stream [16]byte, to peer.ID, box [32]byte, id uint6
 		return nil
 	}
 	// The bucket goes by the speaker's clock, so a joiner's own may be wrong.
-	bucket := bucketOf(now.Add(offset), inboxBucket)
+	bucket := bucketOf(p.h.clock.now().Add(offset), inboxBucket)
 	p.background(func(ctx context.Context) {
 		if err := p.h.put(ctx, dhtKey(kindOffer, p.h.self, at, p.offerSlot(stream)), rec); err != nil && ctx.Err() == nil {
 			p.h.log.Debug("the offer was not stored", "err", err)
@@ -175,7 +175,7 @@ func (p *Presence) pollAnswer(key pubKey, pd *pending) {
 			if raw == nil {
 				return
 			}
-			if r, err := check(raw, kindAnswer, at, time.Now()); err == nil {
+			if r, err := check(raw, kindAnswer, at, p.h.clock.now()); err == nil {
 				p.takeAnswer(r, DHT)
 			}
 		})
@@ -184,7 +184,7 @@ func (p *Presence) pollAnswer(key pubKey, pd *pending) {
 
 // SendAnswer answers an offer by both carriers.
 func (p *Presence) SendAnswer(o Offer, body []byte) error {
-	rec, err := sealAnswer(&p.room.secret, p.h.key, p.box, p.h.seq.next(), o, body)
+	rec, err := sealAnswer(&p.room.secret, p.h.key, p.box, p.h.clock.next(), o, body)
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (p *Presence) SendAnswer(o Offer, body []byte) error {
 
 // ParseForwarded checks and opens what Forward gave to a node above.
 func (p *Presence) ParseForwarded(b []byte) (Offer, error) {
-	o, err := parseForwarded(&p.room.secret, b, time.Now())
+	o, err := parseForwarded(&p.room.secret, b, p.h.clock.now())
 	if err != nil {
 		return o, fmt.Errorf("a forwarded offer: %w", err)
 	}
@@ -292,9 +292,8 @@ func (p *Presence) tendInbox() {
 // lookForOffers looks into the current and the last bucket of a stream's inbox.
 func (p *Presence) lookForOffers(stream [16]byte) {
 	s := &p.room.secret
-	now := time.Now()
 	p.mu.Lock()
-	at, bucket := p.topics["offers"].at, bucketOf(now.Add(p.heard.offset[stream]), inboxBucket)
+	at, bucket := p.topics["offers"].at, bucketOf(p.h.clock.now().Add(p.heard.offset[stream]), inboxBucket)
 	p.mu.Unlock()
 	done := make(chan struct{}, 2)
 	for _, b := range []uint64{bucket, bucket - 1} {
@@ -322,7 +321,7 @@ func (p *Presence) lookAt(s slot, at place) {
 		if raw == nil {
 			return
 		}
-		r, err := check(raw, kindOffer, at, time.Now())
+		r, err := check(raw, kindOffer, at, p.h.clock.now())
 		if err != nil {
 			return
 		}

@@ -126,4 +126,3 @@ func (l *limiters[K]) allow(k K) bool {
 	}
 	return lim.Allow()
 }
-

@@ -80,7 +80,7 @@ func (h *Host) Members(ctx context.Context, r *Room) ([]Member, error) {
 	if !h.awaitTable(ctx, 5*time.Second) {
 		return nil, ErrNotReached
 	}
-	now := bucketOf(time.Now(), memberBucket)
+	now := bucketOf(h.clock.now(), memberBucket)
 	var (
 		mu   sync.Mutex
 		list []Member
@@ -136,7 +136,7 @@ func (h *Host) member(ctx context.Context, r *Room, id peer.ID) (m Member, ok bo
 	if raw == nil {
 		return m, false
 	}
-	rec, err := check(raw, kindMember, at, time.Now())
+	rec, err := check(raw, kindMember, at, h.clock.now())
 	if err != nil {
 		return m, false
 	}

@@ -110,11 +110,23 @@ func TestJoin(t *testing.T) {
 	for _, c := range []struct {
 		signal Signal
 		anyone bool
+		skew   time.Duration // of the joiner's clock
 		answer time.Duration // from the joiner's start; the figures are 300 ms, and 6 s to the first frame by the DHT
-	}{{Both, false, 3 * time.Second}, {Gossip, false, 3 * time.Second}, {DHT, false, 6 * time.Second}, {DHT, true, 6 * time.Second}, {Gossip, true, 3 * time.Second}} {
+	}{
+		{Both, false, 0, 3 * time.Second},
+		{Gossip, false, 0, 3 * time.Second},
+		{Gossip, true, -time.Hour, 3 * time.Second},
+		{DHT, false, 0, 6 * time.Second},
+		{DHT, true, 0, 6 * time.Second},
+		{DHT, false, time.Hour, 6 * time.Second},
+		{DHT, true, -time.Hour, 6 * time.Second},
+	} {
 		name := string(c.signal)
 		if c.anyone {
 			name += "/anyone speaks"
+		}
+		if c.skew != 0 {
+			name += "/clock off"
 		}
 		t.Run(name, func(t *testing.T) {
 			boot := loopHost(t, Config{Volunteer: true})
@@ -137,9 +149,9 @@ func TestJoin(t *testing.T) {
 			sp := enter(t, sh, room, "speaker")
 			stream := [16]byte{1, 2, 3}
 			speak(t, sp, stream)
-			time.Sleep(settle) // the speaker has been there for a while
 
 			began := time.Now()
+			cfg.skew = c.skew
 			jh := loopHost(t, cfg)
 			if err := jh.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
 				t.Fatal(err)
@@ -195,8 +207,6 @@ func TestJoin(t *testing.T) {
 		})
 	}
 }
-
-const settle = 300 * time.Millisecond
 
 // TestMembers: the DHT lists who is there, and not who has left.
 func TestMembers(t *testing.T) {

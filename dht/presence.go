@@ -81,7 +81,7 @@ func (h *Host) Enter(r *Room, m Member) (*Presence, error) {
 	}
 	m.Peer = h.host.ID()
 	if m.Since.IsZero() {
-		m.Since = time.Now()
+		m.Since = h.clock.now()
 	}
 	p := &Presence{
 		h: h, room: r, me: m, box: box,
@@ -306,14 +306,14 @@ func (p *Presence) putMember(ctx context.Context, left bool) error {
 	if left {
 		life = time.Second
 	}
-	h := newHeader(kindMember, p.h.self, p.h.seq.next(), life)
+	h := newHeader(kindMember, p.h.self, p.h.clock.next(), life)
 	at := s.place("member")
 	rec := h.sign(p.h.key, at, s.seal("member", h, encodeMember(p.me, left)))
 	err := p.h.put(ctx, dhtKey(kindMember, p.h.self, at, nil), rec)
 	if left {
 		return err
 	}
-	return errors.Join(err, p.h.provide(ctx, s.rendezvous("members", nil, bucketOf(time.Now(), memberBucket))))
+	return errors.Join(err, p.h.provide(ctx, s.rendezvous("members", nil, bucketOf(p.h.clock.now(), memberBucket))))
 }
 
 // tendRoom puts the room's record again, so its creator may be offline.
@@ -349,7 +349,7 @@ func (p *Presence) tendMesh() {
 			wait.cur = 2 * time.Second
 			continue
 		}
-		now := bucketOf(time.Now(), memberBucket)
+		now := bucketOf(p.h.clock.now(), memberBucket)
 		tries := 0
 		for _, b := range []uint64{now, now - 1} {
 			found := p.h.providers(p.ctx, p.room.secret.rendezvous("members", nil, b), 16)

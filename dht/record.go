@@ -206,15 +206,20 @@ func check(b []byte, k kind, at place, now time.Time) (record, error) {
 	return r, r.verify(at)
 }
 
-// clock gives out record seqs: milliseconds since 1970, never the same twice.
+// clock is this host's wall clock and the source of its records' seqs: milliseconds
+// since 1970, never the same twice.
 type clock struct {
-	mu   sync.Mutex
+	skew time.Duration // tests: how wrong it is
+
+	mu   sync.Mutex // guards last
 	last uint64
 }
+
+func (c *clock) now() time.Time { return time.Now().Add(c.skew) }
 
 func (c *clock) next() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last = max(c.last+1, uint64(time.Now().UnixMilli()))
+	c.last = max(c.last+1, uint64(c.now().UnixMilli()))
 	return c.last
 }

@@ -175,7 +175,7 @@ func (h *Host) FetchRoom(ctx context.Context, id peer.ID) (*Room, error) {
 		}
 		return nil, fmt.Errorf("fetching room %s: %w", id, ErrNoRoom)
 	}
-	r, err := OpenRoom(id, raw)
+	r, err := openRoom(id, raw, h.clock.now())
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ type store struct {
 	life  func(value []byte) time.Duration
 	limit int
 
-	mu    sync.Mutex // guards all below
+	mu    sync.Mutex                 // guards all below
 	dirs  map[string]map[string]item // by directory and base name of the key
 	bytes int
 	swept time.Time

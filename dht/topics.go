@@ -14,6 +14,7 @@ import (
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
 // topicPrefix begins every topic of ours; 22 characters of base64url follow, which say
@@ -58,13 +59,20 @@ func (h *Host) startGossip() (err error) {
 	relays := h.cfg.Volunteer || len(h.cfg.Bootstrap) == 0
 	h.book = newBook(h.host, relays)
 	params := pubsub.DefaultGossipSubParams()
-	if h.cfg.Volunteer {
+	features := pubsub.GossipSubDefaultFeatures
+	if relays {
 		// With the defaults members that all hang on two hubs lose 15–18%.
 		params.D, params.Dlo, params.Dhi, params.Dscore, params.Dout = 64, 32, 512, 32, 8
-		params.Dlazy = 16
+		// A hub sends to all its subscribers, in its mesh or not: a joiner need not wait
+		// for a heartbeat to be grafted, nor an orphan for the back-off (a minute, at worst)
+		// after it left the topic.
+		features = func(f pubsub.GossipSubFeature, p protocol.ID) bool {
+			return f != pubsub.GossipSubFeatureMesh && pubsub.GossipSubDefaultFeatures(f, p)
+		}
 	}
 	h.ps, err = pubsub.NewGossipSub(h.ctx, h.host,
 		pubsub.WithGossipSubParams(params),
+		pubsub.WithGossipSubProtocols(pubsub.GossipSubDefaultProtocols, features),
 		pubsub.WithFloodPublish(true),
 		pubsub.WithPeerExchange(false), // makes connection storms
 		// Records carry their writer's signature; gossipsub's own would name who publishes.
@@ -100,7 +108,7 @@ func (h *Host) validate(_ context.Context, from peer.ID, m *pubsub.Message) pubs
 		return pubsub.ValidationReject
 	}
 	r, err := parseRecord(m.Data)
-	if err != nil || r.kind < kindHead || r.timely(time.Now()) != nil {
+	if err != nil || r.kind < kindHead || r.timely(h.clock.now()) != nil {
 		return pubsub.ValidationReject
 	}
 	if from != h.host.ID() {
