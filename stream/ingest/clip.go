@@ -20,9 +20,12 @@ import (
 //go:embed clip/clip.mp4
 var clipFile []byte // made by clip/make.sh
 
-// clipLength is where the clip loops: a whole number of frames (30 a second), of Opus
-// packets (50 a second) and of beeps.
-const clipLength = 12 * time.Second
+// The clip loops after a whole number of frames, Opus packets and beeps.
+const (
+	clipLength  = 12 * time.Second
+	clipFrames  = 30 // a second
+	clipPackets = 50 // of Opus, a second
+)
 
 // unit is a frame or an Opus packet of the clip.
 type unit struct {
@@ -95,10 +98,8 @@ func readClip(file []byte) ([]unit, avc.Params, error) {
 	if err := parts.Unmarshal(file); err != nil {
 		return nil, params, err
 	}
-	rates := map[int]int64{}
 	video := map[int]bool{}
 	for _, t := range header.Tracks {
-		rates[t.ID] = int64(t.TimeScale)
 		switch c := t.Codec.(type) {
 		case *codecs.H264:
 			video[t.ID], params = true, avc.Params{SPS: c.SPS, PPS: c.PPS}
@@ -107,13 +108,18 @@ func readClip(file []byte) ([]unit, avc.Params, error) {
 			return nil, params, fmt.Errorf("track %d is neither H.264 nor Opus", t.ID)
 		}
 	}
+	// Times are counted, not read: ffmpeg stretches a frame by what Opus skips at first.
 	var units []unit
-	at := map[int]int64{} // next sample's time by track, in its own ticks
+	seen := map[int]int64{} // samples by track
 	for _, p := range parts {
 		for _, t := range p.Tracks {
 			for _, s := range t.Samples {
-				u := unit{at: span(at[t.ID], rates[t.ID])}
-				at[t.ID] += int64(s.Duration)
+				rate := int64(clipPackets)
+				if video[t.ID] {
+					rate = clipFrames
+				}
+				u := unit{at: span(seen[t.ID], rate)}
+				seen[t.ID]++
 				if u.at >= clipLength {
 					continue
 				}
