@@ -1,36 +1,47 @@
 // Package node is where rooms, tree and media meet: one loop owns the state of a
-// running wfnode; slow work runs in tasks whose results come back as events.
+// running wfnode; slow work runs in tasks whose results come back to the loop.
+//
+// What decides lives in tree, what finds in dht, what moves media in stream; this
+// package only carries events from the one to the actions of the other.
 package node
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/pion/transport/v4"
 
 	"github.com/watergy/waterfall/dht"
+	"github.com/watergy/waterfall/stream"
+	"github.com/watergy/waterfall/stream/link"
+	"github.com/watergy/waterfall/stream/rtsp"
+	"github.com/watergy/waterfall/tree"
 )
 
 // Config for a Node. cmd/wfnode fills it from flags, environment and files.
 type Config struct {
-	Key          crypto.PrivKey // identity
-	Listen       []ma.Multiaddr
+	Key          crypto.PrivKey // identity, Ed25519
+	Listen       []ma.Multiaddr // none: any free port on every address
 	Bootstrap    []peer.AddrInfo
-	STUN         []string // host:port; empty: none
+	STUN         []string // host:port; none: only local addresses are offered
 	MDNS         bool
-	Volunteer    bool // bootstrap node
-	Signal       dht.Signal
-	Slots        int // children per node; 0: tree.DefaultSlots, negative: none (--no-relay)
-	MediaPortMin uint16
+	Volunteer    bool       // bootstrap node
+	Signal       dht.Signal // "": both
+	Slots        int        // children a stream; 0: tree.DefaultSlots, negative: none (--no-relay)
+	MediaPortMin uint16     // 0: any port
 	MediaPortMax uint16
-	HistoryBytes int // 0: 16 MiB
+	HistoryBytes int // a stream; 0: 16 MiB
 	Version      string
 	Log          *slog.Logger
 
@@ -38,56 +49,218 @@ type Config struct {
 	Libp2p []libp2p.Option // tests: more libp2p options
 }
 
-// Node is a running node.
-type Node struct{}
+// leaveTime bounds a polite leave (INTERFACE: SIGTERM to exit within 3 s).
+const leaveTime = 2800 * time.Millisecond
+
+// Node is a running node. Its loop owns every field below the line.
+type Node struct {
+	cfg   Config
+	log   *slog.Logger
+	start time.Time
+	host  *dht.Host
+	links *link.Engine
+
+	inbox  chan func()
+	ctx    context.Context // of tasks; ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	done   chan struct{} // the loop has ended
+
+	mu   sync.Mutex // guards rtsp, the only thing outside the loop
+	rtsp []*rtsp.Server
+
+	// ---- owned by the loop ----
+	rooms   map[peer.ID]*room
+	streams map[stream.ID]*live
+	peers   map[tree.NodeID]*peerLink
+}
 
 // New starts the node: libp2p host, link engine, loop. Close it.
-func New(ctx context.Context, cfg Config) (*Node, error) { panic("skeleton") }
+func New(ctx context.Context, cfg Config) (*Node, error) {
+	start := time.Now()
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	host, err := dht.New(ctx, dht.Config{
+		Key: cfg.Key, Listen: cfg.Listen, Bootstrap: cfg.Bootstrap, Volunteer: cfg.Volunteer,
+		MDNS: cfg.MDNS, Signal: cfg.Signal, Libp2p: cfg.Libp2p, Log: cfg.Log.With("part", "dht"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	links, err := link.NewEngine(link.Config{
+		STUN: cfg.STUN, PortMin: cfg.MediaPortMin, PortMax: cfg.MediaPortMax,
+		Loopback: loopbackOnly(cfg), Net: cfg.Net, Log: cfg.Log.With("part", "link"),
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start media links: %w", err), host.Close())
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Log, start: start, host: host, links: links,
+		inbox: make(chan func()), done: make(chan struct{}),
+		rooms:   map[peer.ID]*room{},
+		streams: map[stream.ID]*live{},
+		peers:   map[tree.NodeID]*peerLink{},
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	go n.loop()
+	return n, nil
+}
+
+// loopbackOnly says that this node lives on this machine alone, as the demo's do:
+// then links are offered on the loopback addresses too.
+func loopbackOnly(cfg Config) bool {
+	for _, a := range cfg.Listen {
+		if manet.IsIPLoopback(a) {
+			return true
+		}
+	}
+	for _, b := range cfg.Bootstrap {
+		for _, a := range b.Addrs {
+			if manet.IsIPLoopback(a) {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // Close leaves politely (children moved first, at most 3 s) and stops everything.
-func (n *Node) Close() error { panic("skeleton") }
+func (n *Node) Close() error {
+	n.leave()
+	n.mu.Lock()
+	servers := n.rtsp
+	n.rtsp = nil
+	n.mu.Unlock()
+	var errs []error
+	for _, s := range servers {
+		errs = append(errs, s.Close())
+	}
+	n.cancel()
+	<-n.done
+	n.tasks.Wait()
+	n.closeRooms()
+	return errors.Join(append(errs, n.links.Close(), n.host.Close())...)
+}
 
-func (n *Node) ID() peer.ID           { panic("skeleton") }
-func (n *Node) Addrs() []ma.Multiaddr { panic("skeleton") }
+// leave asks every tree to let go of this node and waits until all have.
+func (n *Node) leave() {
+	left := make(chan struct{}, 1)
+	n.do(func() {
+		for _, s := range n.streams {
+			s.onLeft = func() {
+				if n.allLeft() {
+					left <- struct{}{}
+				}
+			}
+			s.leaving = true
+		}
+		for _, s := range n.streams {
+			s.step(tree.Leave{})
+		}
+		if len(n.streams) == 0 {
+			left <- struct{}{}
+		}
+	})
+	t := time.NewTimer(leaveTime)
+	defer t.Stop()
+	select {
+	case <-left:
+	case <-t.C:
+	case <-n.done:
+	}
+}
+
+func (n *Node) allLeft() bool {
+	for _, s := range n.streams {
+		if s.leaving {
+			return false
+		}
+	}
+	return true
+}
+
+// closeRooms runs after the loop has ended.
+func (n *Node) closeRooms() {
+	for _, s := range n.streams {
+		s.hist.End()
+	}
+	for _, r := range n.rooms {
+		r.close()
+	}
+}
+
+func (n *Node) ID() peer.ID           { return n.host.ID() }
+func (n *Node) Addrs() []ma.Multiaddr { return n.host.Addrs() }
 
 // Host gives the DHT side (room lists, putting a record, Bootstrapped).
-func (n *Node) Host() *dht.Host { panic("skeleton") }
+func (n *Node) Host() *dht.Host { return n.host }
 
-// SpeakConfig says what to publish.
-type SpeakConfig struct {
-	Room  *dht.Room
-	Input string // "test", "whip", "rtsp"
+// Healthy is nil while the node does its job (GET /healthz).
+func (n *Node) Healthy() error {
+	select {
+	case <-n.done:
+		return errors.New("the node is stopping")
+	default:
+	}
+	if len(n.cfg.Bootstrap) > 0 && n.host.Stats().Connected == 0 {
+		return errors.New("no peer is connected")
+	}
+	return nil
 }
-
-// Speak publishes into a room until ctx ends or the input fails. WHIP input comes by
-// the console, RTSP input by ServeRTSP's listener.
-func (n *Node) Speak(ctx context.Context, c SpeakConfig) error { panic("skeleton") }
-
-// JoinConfig says how to listen.
-type JoinConfig struct {
-	Room   *dht.Room
-	Record string // file to record into
-	Delay  time.Duration
-}
-
-// Join listens in a room and passes on until ctx ends.
-func (n *Node) Join(ctx context.Context, c JoinConfig) error { panic("skeleton") }
-
-// ServeRTSP serves RTSP on l: reading rtsp://HOST/ROOM or /current (?stream=ID), and
-// publishing when Speak's input is rtsp.
-func (n *Node) ServeRTSP(l net.Listener) error { panic("skeleton") }
-
-// Status is the status document as of now.
-func (n *Node) Status() Status { panic("skeleton") }
 
 // Ticket is the ticket of a room as this node would share it (its bootstrap nodes as
 // hints, or itself if it has none).
-func (n *Node) Ticket(r *dht.Room) dht.Ticket { panic("skeleton") }
+func (n *Node) Ticket(r *dht.Room) dht.Ticket {
+	t := dht.Ticket{Room: r.ID, Name: r.Name}
+	for _, b := range n.cfg.Bootstrap {
+		full, err := peer.AddrInfoToP2pAddrs(&b)
+		if err == nil {
+			t.Bootstrap = append(t.Bootstrap, full...)
+		}
+	}
+	if len(t.Bootstrap) == 0 {
+		t.Bootstrap = n.Addrs()
+	}
+	t.Bootstrap = t.Bootstrap[:min(len(t.Bootstrap), 4)]
+	return t
+}
 
-// WHIP and WHEP serve the console's POST /whip/{room} and /whep/{room} and what lies
-// below; room may be "current".
-func (n *Node) WHIP(room string) (http.Handler, error) { panic("skeleton") }
-func (n *Node) WHEP(room string) (http.Handler, error) { panic("skeleton") }
+// ServeRTSP serves RTSP on l: reading rtsp://HOST/ROOM or /current (?stream=ID), and
+// publishing into rooms where Speak waits for RTSP input.
+func (n *Node) ServeRTSP(l net.Listener) error {
+	s, err := rtsp.Serve(l, rtsp.Config{
+		Pick:   n.pickRTSP,
+		Target: n.targetRTSP,
+		Log:    n.log.With("part", "rtsp"),
+	})
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.rtsp = append(n.rtsp, s)
+	n.mu.Unlock()
+	return nil
+}
 
-// Healthy is nil while the node does its job (GET /healthz).
-func (n *Node) Healthy() error { panic("skeleton") }
+// WHIP serves the console's POST /whip/{room} and what lies below; room may be "current".
+func (n *Node) WHIP(room string) (http.Handler, error) {
+	return onLoop(n, func() (http.Handler, error) {
+		r, err := n.findRoom(room)
+		if err != nil {
+			return nil, err
+		}
+		return r.whipHandler()
+	})
+}
+
+// WHEP serves the console's POST /whep/{room} and what lies below; room may be "current".
+func (n *Node) WHEP(room string) (http.Handler, error) {
+	return onLoop(n, func() (http.Handler, error) {
+		r, err := n.findRoom(room)
+		if err != nil {
+			return nil, err
+		}
+		return r.whepHandler()
+	})
+}

@@ -1,0 +1,112 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/watergy/waterfall/dht"
+	"github.com/watergy/waterfall/stream"
+	"github.com/watergy/waterfall/stream/playback"
+)
+
+// JoinConfig says how to listen.
+type JoinConfig struct {
+	Room   *dht.Room
+	Record string        // file to record into; a later stream gets a number before the extension
+	Delay  time.Duration // playout delay for browser, RTSP and recorder alike
+}
+
+// Join listens in a room and passes on until ctx ends. A room without a live speaker
+// is waited in.
+func (n *Node) Join(ctx context.Context, c JoinConfig) error {
+	_, err := onLoop(n, func() (*room, error) {
+		r, err := n.enter(c.Room, "listener")
+		if err != nil {
+			return nil, err
+		}
+		r.listening, r.delay, r.record = true, c.Delay, c.Record
+		r.watch()
+		return r, nil
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-n.done:
+		return ErrClosed
+	}
+}
+
+// watchFirstFrame notes when the first whole frame of this stream stood here. It reads
+// headers only, and ends with the frame.
+func (s *live) watchFirstFrame() {
+	c := s.hist.CursorAt(nil)
+	s.task(func(ctx context.Context) func() {
+		var f firstFrame
+		buf := make([]stream.Packet, 64)
+		for {
+			k, err := c.Next(ctx, buf)
+			if err != nil {
+				return nil
+			}
+			for _, p := range buf[:k] {
+				if f.add(p.Header) {
+					return func() { s.join.firstFrame(s.room.n) }
+				}
+			}
+		}
+	})
+}
+
+// firstFrame recognises the first whole key frame in a run of headers: a key start and
+// every number after it up to the marker.
+type firstFrame struct {
+	open  bool
+	track stream.Track
+	next  uint64
+}
+
+func (f *firstFrame) add(h stream.Header) bool {
+	switch {
+	case h.KeyStart:
+		*f = firstFrame{open: true, track: h.Track, next: h.Number + 1}
+	case !f.open || h.Track != f.track:
+		return false
+	case h.Number != f.next:
+		f.open = false
+		return false
+	default:
+		f.next++
+	}
+	return h.Marker
+}
+
+// startRecording records this stream until it ends or is dropped.
+func (s *live) startRecording() {
+	r := s.room
+	r.recorded++
+	path := numbered(r.record, r.recorded)
+	src := s.source()
+	s.task(func(ctx context.Context) func() {
+		err := playback.Record(ctx, path, src, s.logger())
+		if err != nil && ctx.Err() == nil && err != io.EOF {
+			s.logger().Error("recording stopped", "file", path, "err", err)
+		}
+		return nil
+	})
+}
+
+// numbered is path for the first recording, path with -2, -3 … for later ones.
+func numbered(path string, i int) string {
+	if i == 1 {
+		return path
+	}
+	ext := filepath.Ext(path)
+	return fmt.Sprintf("%s-%d%s", strings.TrimSuffix(path, ext), i, ext)
+}

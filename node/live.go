@@ -1,0 +1,214 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"log/slog"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/watergy/waterfall/stream"
+	"github.com/watergy/waterfall/tree"
+)
+
+// silentForGood is how long after a speaker fell silent its stream is over (DESIGN 7:
+// a stream ends when its speaker says so, or after a stated time).
+const silentForGood = 30 * time.Second
+
+// live is one stream of a room at this node: the tree that decides, the history that
+// carries. Owned by the loop.
+type live struct {
+	room    *room
+	id      stream.ID
+	speaker peer.ID
+	tree    *tree.Peer
+	hist    *stream.History
+	sealer  *stream.Sealer
+	pub     *stream.Publisher // at the speaker
+
+	pending     map[tree.OfferID]*pendingOffer // our own offers that are out
+	queue       []tree.Event                   // events that came up while actions were carried out
+	stepping    bool
+	watchHeads  bool
+	watchOffers bool
+	leaving     bool
+	onLeft      func()
+
+	catalog     stream.Catalog
+	catalogNext uint64 // number after the one that catalog came in
+	haveTracks  bool
+	ended       bool
+	endedAt     time.Time
+	headAt      time.Time // of the newest sign of life from the speaker
+	stop        []context.CancelFunc
+	join        joinTimes
+	media       mediaWatch
+	past        linkTotals // of links that are gone
+}
+
+func (s *live) root() bool   { return s.speaker == s.room.n.ID() }
+func (s *live) name() string { return hex.EncodeToString(s.id[:]) }
+
+func (s *live) logger() *slog.Logger { return s.room.log.With("stream", s.name()[:8]) }
+
+// step feeds the tree one event and carries out what it decides; events that arise
+// while doing so follow in order.
+func (s *live) step(ev tree.Event) {
+	s.queue = append(s.queue, ev)
+	if s.stepping {
+		return
+	}
+	s.stepping = true
+	for len(s.queue) > 0 {
+		ev := s.queue[0]
+		s.queue = s.queue[1:]
+		for _, a := range s.tree.Step(time.Now(), ev) {
+			s.act(a)
+		}
+	}
+	s.stepping = false
+}
+
+// act carries out one decision of the tree.
+func (s *live) act(a tree.Action) {
+	n := s.room.n
+	switch a := a.(type) {
+	case tree.SendOffer:
+		s.sendOffer(a)
+	case tree.DropOffer:
+		if p := s.pending[a.Offer]; p != nil {
+			delete(s.pending, a.Offer)
+			p.close(n)
+		}
+	case tree.Answer:
+		s.answer(a)
+	case tree.Send:
+		n.send(a.To, tree.Marshal(tree.StreamID(s.id), a.Message))
+	case tree.Attach:
+		if l := n.linkTo(a.Parent); l != nil {
+			l.Take(s.hist)
+		}
+	case tree.Detach:
+		if l := n.linkTo(a.Parent); l != nil {
+			l.Drop(s.id)
+		}
+	case tree.Serve:
+		if l := n.linkTo(a.Child); l != nil {
+			l.Serve(s.hist)
+		}
+	case tree.Unserve:
+		if l := n.linkTo(a.Child); l != nil {
+			l.Unserve(s.id)
+		}
+	case tree.Release:
+		n.release(a.Peer, s)
+	case tree.PublishHead:
+		s.room.presence.PublishHead(dhtHead(a.Head, s.speaker, s.ended))
+	case tree.Watch:
+		s.watchHeads, s.watchOffers = a.Heads, a.Offers
+		s.room.watch()
+	case tree.Left:
+		s.leaving = false
+		if s.onLeft != nil {
+			s.onLeft()
+		}
+	}
+}
+
+// readCatalog takes note of the newest list of tracks, and of the stream's end.
+func (s *live) readCatalog() {
+	next := s.hist.Marks()[stream.CatalogTrack]
+	if next == 0 || s.haveTracks && next == s.catalogNext {
+		return
+	}
+	p, ok := s.hist.Get(stream.CatalogTrack, next-1)
+	if !ok {
+		return
+	}
+	c, err := s.openCatalog(p)
+	if err != nil {
+		s.logger().Warn("unreadable list of tracks", "err", err)
+		return
+	}
+	s.catalog, s.catalogNext, s.haveTracks = c, next, true
+	if c.Ended {
+		s.end("the speaker has ended the stream")
+	}
+}
+
+func (s *live) openCatalog(p stream.Packet) (stream.Catalog, error) {
+	b, err := s.sealer.Open(nil, p.Wire)
+	if err != nil {
+		return stream.Catalog{}, err
+	}
+	return stream.ParseCatalog(b)
+}
+
+// finish is the speaker's word that its stream is over.
+func (s *live) finish(why string) {
+	s.end(why)
+	head := s.tree.View().Head
+	head.Seq++
+	s.room.presence.PublishHead(dhtHead(head, s.speaker, true))
+}
+
+// end marks the stream as over; players drain, the tree stays for a moment so that
+// those below hear it too.
+func (s *live) end(why string) {
+	if s.ended {
+		return
+	}
+	s.ended, s.endedAt = true, time.Now()
+	s.logger().Info("stream ended", "why", why)
+}
+
+// endedGrace is how long an ended stream is still shown and served.
+const endedGrace = 5 * time.Second
+
+// over says whether the stream can be forgotten.
+func (s *live) over(now time.Time) bool {
+	if s.ended {
+		return now.Sub(s.endedAt) > endedGrace
+	}
+	if s.root() {
+		return false
+	}
+	last := s.media.progress(s.hist, now)
+	if s.headAt.After(last) {
+		last = s.headAt
+	}
+	return now.Sub(last) > silentForGood
+}
+
+func (s *live) stopTasks() {
+	for _, c := range s.stop {
+		c()
+	}
+	s.stop = nil
+}
+
+// task is Node.task, cancelled when the stream is dropped.
+func (s *live) task(work func(ctx context.Context) func()) {
+	ctx, cancel := context.WithCancel(s.room.n.ctx)
+	s.stop = append(s.stop, cancel)
+	s.room.n.task(func(context.Context) func() { return work(ctx) })
+}
+
+// mediaWatch notes when the newest numbers last moved.
+type mediaWatch struct {
+	sum uint64
+	at  time.Time
+}
+
+// progress returns the time at which media was last seen to come.
+func (m *mediaWatch) progress(h *stream.History, now time.Time) time.Time {
+	var sum uint64
+	for _, t := range h.Stats() {
+		sum += t.Received
+	}
+	if sum != m.sum {
+		m.sum, m.at = sum, now
+	}
+	return m.at
+}

@@ -1,0 +1,143 @@
+package node
+
+import (
+	"context"
+
+	"github.com/watergy/waterfall/stream/link"
+	"github.com/watergy/waterfall/tree"
+)
+
+// peerLink is the one link with another node, and the streams that use it.
+type peerLink struct {
+	link  *link.Link
+	box   [32]byte // the other's key of this run, if it offered; tells a restarted node
+	up    bool
+	users map[*live]bool
+}
+
+// linkTo is the link with a node, nil if there is none.
+func (n *Node) linkTo(id tree.NodeID) *link.Link {
+	if p := n.peers[id]; p != nil {
+		return p.link
+	}
+	return nil
+}
+
+// send sends a control message; one that cannot go is dropped: a link that takes none
+// is about to be reported down.
+func (n *Node) send(to tree.NodeID, b []byte) {
+	if l := n.linkTo(to); l != nil {
+		if err := l.Send(b); err != nil {
+			n.log.Debug("control message not sent", "err", err)
+		}
+	}
+}
+
+// adopt makes l the link with a node, used by s. An older link gives way; s, which
+// asked for the new one, is not told of its end.
+func (n *Node) adopt(id tree.NodeID, l *link.Link, box [32]byte, s *live) {
+	if old := n.peers[id]; old != nil {
+		delete(old.users, s)
+		n.lose(id, old)
+	}
+	n.peers[id] = &peerLink{link: l, box: box, users: map[*live]bool{s: true}}
+}
+
+// lose takes a link out and tells the streams that used it.
+func (n *Node) lose(id tree.NodeID, p *peerLink) {
+	delete(n.peers, id)
+	n.closeLink(p.link)
+	for s := range p.users {
+		s.past.add(p.link, s.id)
+		s.step(tree.LinkDown{Peer: id})
+	}
+}
+
+// release ends a stream's use of a link; nobody's link is closed.
+func (n *Node) release(id tree.NodeID, s *live) {
+	p := n.peers[id]
+	if p == nil {
+		return
+	}
+	if !p.users[s] {
+		return
+	}
+	delete(p.users, s)
+	s.past.add(p.link, s.id)
+	if len(p.users) == 0 {
+		delete(n.peers, id)
+		n.closeLink(p.link)
+	}
+}
+
+// forgetUser releases every link of a stream that is over.
+func (n *Node) forgetUser(s *live) {
+	for id := range n.peers {
+		n.release(id, s)
+	}
+}
+
+// closeLink closes beside the loop: closing says goodbye over the network.
+func (n *Node) closeLink(l *link.Link) {
+	n.task(func(context.Context) func() { l.Close(); return nil })
+}
+
+// linkEvent brings what a link reports to the streams concerned.
+func (n *Node) linkEvent(ev link.Event) {
+	id := tree.NodeID(ev.Link.Peer())
+	p := n.peers[id]
+	if p == nil || p.link != ev.Link {
+		return // a link that was given up
+	}
+	switch ev.Kind {
+	case link.Up:
+		p.up = true
+		for s := range p.users {
+			s.join.linkUp(n)
+			s.step(tree.LinkUp{Peer: id})
+		}
+	case link.Down:
+		n.log.Debug("link down", "err", ev.Err)
+		n.lose(id, p)
+	case link.Control:
+		n.control(id, p, ev.Data)
+	case link.Flowing:
+		if s := n.streams[ev.Stream]; s != nil {
+			s.join.firstPacket(n)
+			s.step(tree.Flowing{Peer: id})
+		}
+	case link.Silent:
+		if s := n.streams[ev.Stream]; s != nil {
+			s.step(tree.Silent{Peer: id, For: ev.For})
+		}
+	case link.Starved:
+		if s := n.streams[ev.Stream]; s != nil {
+			s.step(tree.Starved{Peer: id, For: ev.For})
+		}
+	}
+}
+
+// control gives a tree message to its stream. Offers that are handed down are checked
+// first: whoever passed them on, the joiner's signature must hold.
+func (n *Node) control(from tree.NodeID, p *peerLink, b []byte) {
+	id, m, err := tree.Unmarshal(b)
+	if err != nil {
+		n.log.Debug("unreadable control message", "err", err)
+		return
+	}
+	s := n.streams[[16]byte(id)]
+	if s == nil {
+		return
+	}
+	if o, ok := m.(tree.HandDown); ok {
+		checked, err := s.checkOffer(o.Offer.Raw)
+		if err != nil {
+			s.logger().Debug("bad offer handed down", "err", err)
+			return
+		}
+		o.Offer = checked
+		m = o
+	}
+	p.users[s] = true
+	s.step(tree.MessageReceived{From: from, Message: m})
+}

@@ -1,0 +1,237 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/watergy/waterfall/dht"
+	"github.com/watergy/waterfall/stream"
+	"github.com/watergy/waterfall/stream/ingest"
+	"github.com/watergy/waterfall/stream/playback"
+	"github.com/watergy/waterfall/tree"
+)
+
+// maxStreams bounds the streams of a room that a node follows: one that is
+// announced beyond it is ignored until another ends.
+const maxStreams = 16
+
+// room is this node's part in one room: its presence in the DHT and the trees of
+// the room's streams.
+type room struct {
+	n        *Node
+	room     *dht.Room
+	presence *dht.Presence
+	log      *slog.Logger
+
+	speaking  string // the kind of input; empty: not speaking here
+	listening bool
+	delay     time.Duration
+	record    string
+	recorded  int // recordings begun
+	streams   map[stream.ID]*live
+
+	whip *ingest.WHIP
+	whep *playback.WHEP
+}
+
+// enter begins to take part in a room; entering twice is an error.
+func (n *Node) enter(r *dht.Room, role string) (*room, error) {
+	if n.rooms[r.ID] != nil {
+		return nil, fmt.Errorf("already in room %s", r.ID)
+	}
+	p, err := n.host.Enter(r, dht.Member{Peer: n.ID(), Name: r.Name, Since: time.Now(), Roles: []string{role}})
+	if err != nil {
+		return nil, fmt.Errorf("enter room: %w", err)
+	}
+	rm := &room{n: n, room: r, presence: p, log: n.log.With("room", r.ID), streams: map[stream.ID]*live{}}
+	n.rooms[r.ID] = rm
+	n.task(func(ctx context.Context) func() { rm.pump(ctx); return nil })
+	return rm, nil
+}
+
+// pump carries what comes by signalling to the loop.
+func (r *room) pump(ctx context.Context) {
+	for {
+		select {
+		case h, ok := <-r.presence.Heads():
+			if !ok {
+				return
+			}
+			r.n.post(func() { r.headSeen(h) })
+		case o, ok := <-r.presence.Offers():
+			if !ok {
+				return
+			}
+			r.n.post(func() { r.offerSeen(o) })
+		case a, ok := <-r.presence.Answers():
+			if !ok {
+				return
+			}
+			r.n.post(func() { r.answerSeen(a) })
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// headSeen follows a new stream, or tells its tree where there is room.
+func (r *room) headSeen(h dht.Head) {
+	s := r.streams[h.Stream]
+	switch {
+	case s == nil && (h.Ended || !r.listening || h.Speaker == r.n.ID()):
+		return
+	case s == nil && len(r.streams) >= maxStreams:
+		r.log.Warn("too many streams in this room; one is ignored", "speaker", h.Speaker)
+		return
+	case s == nil:
+		var err error
+		if s, err = r.follow(h.Stream, h.Speaker); err != nil {
+			r.log.Warn("cannot follow stream", "speaker", h.Speaker, "err", err)
+			return
+		}
+		r.log.Info("a speaker is live", "speaker", h.Speaker, "stream", s.name())
+	}
+	if s.speaker != h.Speaker || s.root() {
+		return
+	}
+	if h.Ended {
+		s.end("the speaker has ended the stream")
+		return
+	}
+	s.headAt = time.Now()
+	s.step(tree.HeadSeen{Head: treeHead(h)})
+}
+
+// follow begins to listen to a stream.
+func (r *room) follow(id stream.ID, speaker peer.ID) (*live, error) {
+	s, err := r.add(id, speaker, false)
+	if err != nil {
+		return nil, err
+	}
+	s.watchFirstFrame()
+	if r.record != "" {
+		s.startRecording()
+	}
+	return s, nil
+}
+
+// add makes the tree and the history of a stream.
+func (r *room) add(id stream.ID, speaker peer.ID, root bool) (*live, error) {
+	box := r.presence.Box()
+	t, err := tree.New(tree.Config{
+		Self: tree.NodeID(r.n.ID()), Stream: tree.StreamID(id), Root: root,
+		Slots: r.n.cfg.Slots, Contact: box[:], Seed: rand.Uint64(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the tree: %w", err)
+	}
+	sealer, err := stream.NewSealer(r.room.MediaKey(id), r.room.Epoch)
+	if err != nil {
+		return nil, fmt.Errorf("make the seal: %w", err)
+	}
+	s := &live{
+		room: r, id: id, speaker: speaker, tree: t, sealer: sealer,
+		hist:    stream.NewHistory(id, stream.HistoryConfig{Bytes: r.n.cfg.HistoryBytes}),
+		pending: map[tree.OfferID]*pendingOffer{},
+		headAt:  time.Now(),
+	}
+	r.streams[id] = s
+	r.n.streams[id] = s
+	s.step(nil)
+	return s, nil
+}
+
+// drop forgets a stream that is over.
+func (r *room) drop(s *live) {
+	s.hist.End()
+	s.stopTasks()
+	for _, p := range s.pending {
+		p.close(r.n)
+	}
+	r.n.forgetUser(s)
+	delete(r.streams, s.id)
+	delete(r.n.streams, s.id)
+	r.watch()
+}
+
+// watch tells the presence what this node must hear: heads while any stream (or none
+// at all) lacks a parent, offers for those streams where it is near the top.
+func (r *room) watch() {
+	heads := r.listening && len(r.streams) == 0
+	var offers [][16]byte
+	for _, s := range r.sorted() {
+		heads = heads || s.watchHeads && !s.root()
+		if s.watchOffers {
+			offers = append(offers, s.id)
+		}
+	}
+	r.presence.Watch(heads, offers)
+}
+
+func (r *room) close() {
+	if r.whip != nil {
+		r.whip.Close()
+	}
+	if r.whep != nil {
+		r.whep.Close()
+	}
+	r.presence.Leave()
+}
+
+// findRoom resolves what a URL says: a room ID, or "current" for the only room.
+func (n *Node) findRoom(name string) (*room, error) {
+	if name == "current" || name == "" {
+		if len(n.rooms) != 1 {
+			return nil, fmt.Errorf("this node is in %d rooms: name one", len(n.rooms))
+		}
+		for _, r := range n.rooms {
+			return r, nil
+		}
+	}
+	id, err := peer.Decode(name)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no room ID", name)
+	}
+	if r := n.rooms[id]; r != nil {
+		return r, nil
+	}
+	return nil, fmt.Errorf("this node is not in room %s", name)
+}
+
+var errMayNotSpeak = errors.New("this node may not speak in this room (hint: the room's owner can add it)")
+
+func (r *room) whipHandler() (http.Handler, error) {
+	if !r.room.MaySpeak(r.n.ID()) {
+		return nil, errMayNotSpeak
+	}
+	if r.whip == nil {
+		w, err := ingest.NewWHIP(r.target(), "/whip/"+r.room.ID.String(), ingest.WHIPConfig{
+			Net: r.n.cfg.Net, Log: r.log.With("part", "whip"),
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.whip = w
+	}
+	return r.whip, nil
+}
+
+func (r *room) whepHandler() (http.Handler, error) {
+	if r.whep == nil {
+		w, err := playback.NewWHEP("/whep/"+r.room.ID.String(), r.pickHTTP, playback.WHEPConfig{
+			Net: r.n.cfg.Net, Log: r.log.With("part", "whep"),
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.whep = w
+	}
+	return r.whep, nil
+}

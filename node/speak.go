@@ -1,0 +1,100 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/watergy/waterfall/dht"
+	"github.com/watergy/waterfall/stream"
+	"github.com/watergy/waterfall/stream/ingest"
+)
+
+// SpeakConfig says what to publish.
+type SpeakConfig struct {
+	Room  *dht.Room
+	Input string // "test", "whip" (by the console) or "rtsp" (by ServeRTSP's listener)
+}
+
+// Speak publishes into a room until ctx ends or the input fails.
+func (n *Node) Speak(ctx context.Context, c SpeakConfig) error {
+	if !c.Room.MaySpeak(n.ID()) {
+		return errMayNotSpeak
+	}
+	r, err := onLoop(n, func() (*room, error) {
+		r, err := n.enter(c.Room, "speaker")
+		if err != nil {
+			return nil, err
+		}
+		r.speaking = c.Input
+		r.watch()
+		return r, nil
+	})
+	if err != nil {
+		return err
+	}
+	switch c.Input {
+	case "test":
+		return ingest.TestClip(ctx, r.target(), r.log.With("part", "clip"))
+	case "whip", "rtsp":
+		<-ctx.Done()
+		return nil
+	}
+	return fmt.Errorf("unknown input %q (hint: test, whip or rtsp)", c.Input)
+}
+
+// target is where an input of this room writes.
+func (r *room) target() ingest.Target { return target{r} }
+
+type target struct{ r *room }
+
+var errLive = errors.New("this node is already live in this room (hint: stop the other input first)")
+
+// Open makes a new stream with this node as its root.
+func (t target) Open(_ context.Context, c stream.Catalog) (*stream.Publisher, error) {
+	return onLoop(t.r.n, func() (*stream.Publisher, error) {
+		for _, s := range t.r.streams {
+			if s.root() && !s.ended {
+				return nil, errLive
+			}
+		}
+		s, err := t.r.add(t.r.newStreamID(), t.r.n.ID(), true)
+		if err != nil {
+			return nil, err
+		}
+		s.pub = stream.NewPublisher(s.hist, s.sealer)
+		if err := s.pub.SetTracks(c); err != nil {
+			return nil, err
+		}
+		s.watchFirstFrame()
+		t.r.log.Info("live", "stream", s.name())
+		return s.pub, nil
+	})
+}
+
+// Closed tells everybody that the stream is over.
+func (t target) Closed(p *stream.Publisher) {
+	t.r.n.do(func() {
+		for _, s := range t.r.streams {
+			if s.pub == p {
+				s.finish("the input has ended")
+			}
+		}
+	})
+}
+
+// newStreamID draws an ID whose tag differs from those of the streams known here.
+func (r *room) newStreamID() stream.ID {
+	for {
+		var id stream.ID
+		rand.Read(id[:])
+		taken := false
+		for other := range r.n.streams {
+			taken = taken || other.Tag() == id.Tag()
+		}
+		if !taken {
+			return id
+		}
+	}
+}
