@@ -1,0 +1,54 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/watergy/waterfall/node"
+)
+
+// bootstrapListen are the addresses of a volunteer that names none: the port must stay
+// the same, since the address is in people's tickets.
+var bootstrapListen = [...]string{"/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/udp/4001/quic-v1"}
+
+func bootstrapCommand() *cobra.Command {
+	var f nodeFlags
+	cmd := &cobra.Command{
+		Use:   "bootstrap",
+		Short: "Volunteer: help others find each other",
+		Long: `Run a bootstrap node: it keeps records of the DHT, relays sealed gossip and answers
+STUN. It never carries media and cannot read what it relays. Its address lines are what
+others give to --bootstrap.`,
+		Args: takes(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runBootstrap(cmd, &f) },
+	}
+	f.add(cmd.Flags())
+	return cmd
+}
+
+func runBootstrap(cmd *cobra.Command, f *nodeFlags) (err error) {
+	if len(f.listen) == 0 {
+		f.listen = bootstrapListen[:]
+	}
+	n, err := f.parse(cmd, nil)
+	if err != nil {
+		return err
+	}
+	stun, err := listenSTUN(f.stunListen, n, n.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stun.close()) }()
+	r, err := f.startNode(cmd, n, func(c *node.Config) { c.Volunteer = true })
+	if err != nil {
+		return err
+	}
+	defer r.finish(&err)
+	if stun != nil {
+		r.out.say("stun", stun.addr())
+	}
+	r.out.say("ready", "")
+	<-cmd.Context().Done()
+	return nil
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/watergy/waterfall/dht"
+	"github.com/watergy/waterfall/node"
+)
+
+// streamRate is what one child is reckoned to take of --uplink: a stream of 2.5 Mbit/s,
+// the rate that the documentation's figures are for.
+const streamRate = 2.5e6
+
+// maxSlots bounds --slots: beyond it a process is more likely mistaken than that strong.
+const maxSlots = 256
+
+// homeFlags are those of every command that uses a home directory.
+type homeFlags struct {
+	dir string
+}
+
+func (f *homeFlags) add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.dir, "home", "", "directory of identity, room keys and config.toml (default: wfnode in the XDG data directory)")
+}
+
+// netFlags are those of every command that takes part in the DHT.
+type netFlags struct {
+	listen, bootstrap   []string
+	mdns                bool
+	signal              string
+	logLevel, logFormat string
+}
+
+func (f *netFlags) add(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&f.listen, "listen", nil, "`MULTIADDR` to listen on, repeatable (default: any free port)")
+	fs.StringSliceVar(&f.bootstrap, "bootstrap", nil, "`MULTIADDR` of a bootstrap node, repeatable, or none (default: those of the ticket)")
+	fs.BoolVar(&f.mdns, "mdns", true, "find nodes of the same LAN")
+	fs.StringVar(&f.signal, "signal", "both", "carrier of offers and answers: both, gossip or dht")
+	fs.StringVar(&f.logLevel, "log-level", "warn", "debug, info, warn or error")
+	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
+}
+
+// network is netFlags understood.
+type network struct {
+	listen    []ma.Multiaddr
+	bootstrap []ma.Multiaddr // with /p2p/
+	contacts  []peer.AddrInfo
+	mdns      bool
+	signal    dht.Signal
+	log       *slog.Logger
+}
+
+// parse reads the flags; hints are the addresses that come with a ticket, used besides
+// those given unless there are to be none.
+func (f *netFlags) parse(cmd *cobra.Command, hints []ma.Multiaddr) (network, error) {
+	n := network{mdns: f.mdns, signal: dht.Signal(f.signal)}
+	switch n.signal {
+	case dht.Both, dht.Gossip, dht.DHT:
+	default:
+		return n, usagef("--signal %q is no carrier (hint: both, gossip or dht)", f.signal)
+	}
+	var err error
+	if n.log, err = newLog(cmd.ErrOrStderr(), f.logLevel, f.logFormat); err != nil {
+		return n, err
+	}
+	if n.listen, err = parseListen(f.listen); err != nil {
+		return n, err
+	}
+	if n.bootstrap, err = parseBootstrap(f.bootstrap); err != nil {
+		return n, err
+	}
+	if !isNone(f.bootstrap) {
+		n.bootstrap = ma.Unique(append(n.bootstrap, hints...))
+	}
+	if n.contacts, err = peer.AddrInfosFromP2pAddrs(n.bootstrap...); err != nil {
+		return n, usagef("bootstrap addresses: %w (hint: each ends in /p2p/12D3Koo…)", err)
+	}
+	return n, nil
+}
+
+// nodeFlags are those of every command that runs a node.
+type nodeFlags struct {
+	homeFlags
+	netFlags
+	stun                  []string
+	console, rtsp, uplink string
+	slots                 int
+	mediaPorts, history   string
+	tokenFile, stunListen string
+	json                  bool
+	noRelay               bool // of join only
+}
+
+func (f *nodeFlags) add(fs *pflag.FlagSet) {
+	f.homeFlags.add(fs)
+	f.netFlags.add(fs)
+	fs.StringSliceVar(&f.stun, "stun", nil, "STUN server `HOST:PORT`, repeatable, or none (default: the bootstrap nodes', then two public ones)")
+	fs.StringVar(&f.console, "console", "127.0.0.1:7480", "`ADDR` of the web page and API, port 0 for any free, or none")
+	fs.StringVar(&f.rtsp, "rtsp", "", "`ADDR` to serve RTSP on (default: none; 127.0.0.1:8554 for speak --input rtsp)")
+	fs.IntVar(&f.slots, "slots", 4, "how many nodes to pass a stream on to; 0 for none")
+	fs.StringVar(&f.uplink, "uplink", "", "`RATE` that may be sent, like 10mbps: a slot for each 2.5 Mbit/s unless --slots is given")
+	fs.StringVar(&f.mediaPorts, "media-ports", "", "range of UDP ports `A-B` for media links (default: any)")
+	fs.StringVar(&f.history, "history", "16MiB", "memory for each stream's last packets")
+	fs.StringVar(&f.tokenFile, "token-file", "", "`FILE` with the token that WHIP and API ask for; needed for a console beyond loopback")
+	fs.StringVar(&f.stunListen, "stun-listen", "", "`ADDR` where a bootstrap node answers STUN, or none (default: port 3478)")
+	fs.BoolVar(&f.json, "json", false, "one JSON object per event on standard output")
+	notYet(fs, "password-file", "`FILE` with the room's password")
+	notYet(fs, "pgp-key", "OpenPGP key `FILE` to prove membership with")
+	notYet(fs, "gpg", "prove membership through gpg")
+	fs.Lookup("gpg").NoOptDefVal = "true"
+}
+
+// nodeConfig reads the flags into a node's configuration.
+func (f *nodeFlags) nodeConfig(cmd *cobra.Command, n network) (node.Config, error) {
+	c := node.Config{
+		Listen: n.listen, Bootstrap: n.contacts, MDNS: n.mdns, Signal: n.signal,
+		Version: buildVersion(), Log: n.log,
+	}
+	var err error
+	if c.STUN, err = stunServers(f.stun, n.bootstrap); err != nil {
+		return c, err
+	}
+	if c.Slots, err = f.slotCount(cmd.Flags().Changed("slots")); err != nil {
+		return c, err
+	}
+	if c.MediaPortMin, c.MediaPortMax, err = parsePorts(f.mediaPorts); err != nil {
+		return c, usagef("--media-ports: %w", err)
+	}
+	if c.HistoryBytes, err = parseSize(f.history); err != nil {
+		return c, usagef("--history: %w", err)
+	}
+	if c.HistoryBytes < 1<<20 {
+		return c, usagef("--history %s is too small (hint: 1MiB at least, 16MiB is well)", f.history)
+	}
+	return c, nil
+}
+
+// slotCount is node.Config's Slots: given, or reckoned from the uplink.
+func (f *nodeFlags) slotCount(given bool) (int, error) {
+	slots := f.slots
+	if f.uplink != "" {
+		rate, err := parseRate(f.uplink)
+		if err != nil {
+			return 0, usagef("--uplink: %w", err)
+		}
+		if !given {
+			slots = min(int(rate/streamRate), maxSlots)
+		}
+	}
+	if slots < 0 || slots > maxSlots {
+		return 0, usagef("--slots %d is out of range (hint: 0 to %d)", slots, maxSlots)
+	}
+	if slots == 0 || f.noRelay {
+		return -1, nil
+	}
+	return slots, nil
+}
+
+// notYet adds a flag of the interface that this version cannot serve: using it is an
+// error, so nobody relies on what does not happen.
+func notYet(fs *pflag.FlagSet, name, usage string) {
+	fs.Var(unavailable{}, name, usage+" (not available yet)")
+}
+
+type unavailable struct{}
+
+func (unavailable) String() string   { return "" }
+func (unavailable) Type() string     { return "" }
+func (unavailable) Set(string) error { return errors.New("not available yet in this version") }

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+)
+
+// output says what happens on standard output: `name: value` lines, or with --json
+// one object a line.
+type output struct {
+	mu   sync.Mutex
+	w    io.Writer
+	json bool
+}
+
+// field is a further member of an event's object, and a word of its line.
+type field struct {
+	name  string
+	value any
+}
+
+// say tells an event. As text it is `event: value` (or `event`) with the fields in
+// brackets; as JSON {"event": event, event: value, fields…}.
+func (o *output) say(event, value string, more ...field) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.json {
+		all := []field{{"event", event}}
+		if value != "" {
+			all = append(all, field{event, value})
+		}
+		fmt.Fprintln(o.w, object(append(all, more...)))
+		return
+	}
+	line := event
+	if value != "" {
+		line += ": " + value
+	}
+	if len(more) > 0 {
+		var words []string
+		for _, f := range more {
+			words = append(words, fmt.Sprintf("%s %v", f.name, f.value))
+		}
+		line += " (" + strings.Join(words, ", ") + ")"
+	}
+	fmt.Fprintln(o.w, line)
+}
+
+// object is a JSON object whose members keep their order.
+func object(fields []field) string {
+	var b strings.Builder
+	for i, f := range fields {
+		v, err := json.Marshal(f.value)
+		if err != nil {
+			v = []byte("null")
+		}
+		sep := ","
+		if i == 0 {
+			sep = "{"
+		}
+		fmt.Fprintf(&b, "%s%q:%s", sep, f.name, v)
+	}
+	return b.String() + "}"
+}
+
+// newLog is the program's log on standard error.
+func newLog(w io.Writer, level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("--log-level %q is not a level (hint: debug, info, warn or error)", level)
+	}
+	o := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, usagef("--log-format %q is not a format (hint: text or json)", format)
+}
