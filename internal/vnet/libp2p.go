@@ -2,9 +2,13 @@ package vnet
 
 import (
 	"net"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
@@ -26,9 +30,9 @@ func (h *Host) Multiaddr() ma.Multiaddr {
 }
 
 // Libp2pOptions makes a libp2p host live on this network: QUIC only, listening at
-// Multiaddr, reachability as the NAT has it. Put them last: what was said before about
-// transports, listen addresses, resources and port mapping is replaced. Identity,
-// connection manager and all else stay.
+// Multiaddr, reachability as the NAT has it. What was said before about transports,
+// listen addresses, resources, bandwidth reporting and port mapping is replaced;
+// identity, connection manager and all else stay.
 func (h *Host) Libp2pOptions() []libp2p.Option {
 	reachability := libp2p.ForceReachabilityPublic()
 	if h.cfg.NAT != Open {
@@ -42,6 +46,7 @@ func (h *Host) Libp2pOptions() []libp2p.Option {
 			cfg.ResourceManager = nil
 			cfg.NATManager = nil // UPnP asks the real network
 			cfg.EnableAutoNATv2 = false
+			cfg.Reporter = noReporter{}
 			return nil
 		},
 		libp2p.ListenAddrs(h.Multiaddr()),
@@ -83,3 +88,19 @@ type sourceIP net.IP
 func (s sourceIP) PreferredSourceIPForDestination(*net.UDPAddr) (net.IP, error) {
 	return net.IP(s), nil
 }
+
+// noReporter counts no bandwidth: libp2p's counter shares one goroutine in the whole
+// process, which never ends, so no bubble may start it.
+type noReporter struct{}
+
+func (noReporter) LogSentMessage(int64)                                  {}
+func (noReporter) LogRecvMessage(int64)                                  {}
+func (noReporter) LogSentMessageStream(int64, protocol.ID, peer.ID)      {}
+func (noReporter) LogRecvMessageStream(int64, protocol.ID, peer.ID)      {}
+func (noReporter) GetBandwidthForPeer(peer.ID) (s metrics.Stats)         { return }
+func (noReporter) GetBandwidthForProtocol(protocol.ID) (s metrics.Stats) { return }
+func (noReporter) GetBandwidthTotals() (s metrics.Stats)                 { return }
+func (noReporter) GetBandwidthByPeer() map[peer.ID]metrics.Stats         { return nil }
+func (noReporter) GetBandwidthByProtocol() map[protocol.ID]metrics.Stats { return nil }
+func (noReporter) Reset()                                                {}
+func (noReporter) TrimIdle(time.Time)                                    {}

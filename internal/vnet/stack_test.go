@@ -14,6 +14,7 @@ import (
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/pion/ice/v4"
@@ -40,7 +41,8 @@ func infoOf(h host.Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addrs:
 func TestLibp2pPing(t *testing.T) {
 	Run(t, Config{DefaultDelay: 25 * time.Millisecond}, func(t *testing.T, n *Network) {
 		// Options that the network must overrule.
-		a := newLibp2p(t, n.Host(addr(1), HostConfig{}), libp2p.ListenAddrStrings("/ip4/0.0.0.0/tcp/0"), libp2p.NATPortMap())
+		a := newLibp2p(t, n.Host(addr(1), HostConfig{}), libp2p.ListenAddrStrings("/ip4/0.0.0.0/tcp/0"), libp2p.NATPortMap(),
+			libp2p.BandwidthReporter(metrics.NewBandwidthCounter()))
 		b := newLibp2p(t, n.Host(addr(2), HostConfig{NAT: Restricted}))
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
