@@ -6,7 +6,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"math"
 	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -121,4 +125,35 @@ func Run(t testing.TB, limit time.Duration, program string, args ...string) (out
 		t.Fatalf("%s took longer than %v\n%s", program, limit, buf.String())
 	}
 	return buf.String(), err == nil
+}
+
+// Sync measures how far sound is behind the picture in what ffmpeg decodes of the test
+// clip: its beeps begin where its groups do, at each whole second. args name the input.
+func Sync(t testing.TB, ffmpeg string, length time.Duration, args ...string) time.Duration {
+	t.Helper()
+	args = append(append([]string{"-hide_banner", "-nostats"}, args...), "-t", strconv.FormatFloat(length.Seconds(), 'f', 3, 64),
+		"-vf", "showinfo", "-af", "silencedetect=noise=-30dB:duration=0.3", "-f", "null", "-")
+	out, ok := Run(t, length+20*time.Second, ffmpeg, args...)
+	if !ok {
+		t.Fatalf("ffmpeg: %s", out)
+	}
+	phase := func(expr string) (list []float64) {
+		for _, m := range regexp.MustCompile(expr).FindAllStringSubmatch(out, -1) {
+			x, err := strconv.ParseFloat(m[1], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, math.Mod(x, 1))
+		}
+		if len(list) == 0 {
+			t.Fatalf("nothing in ffmpeg's output is like %s\n%s", expr, out)
+		}
+		slices.Sort(list)
+		return list
+	}
+	keys := phase(`pts_time:([0-9.]+) .*iskey:1`)
+	beeps := phase(`silence_end: ([0-9.]+)`)
+	d := beeps[len(beeps)/2] - keys[len(keys)/2]
+	d -= math.Round(d)
+	return time.Duration(d * float64(time.Second))
 }
