@@ -15,8 +15,12 @@ import (
 	"github.com/watergy/waterfall/node/home"
 )
 
-// putTime bounds how long create tries to put the record.
-const putTime = 10 * time.Second
+// bootTime is how long create waits for a bootstrap node, putTime how long it tries to
+// put the record then.
+const (
+	bootTime = 5 * time.Second
+	putTime  = 10 * time.Second
+)
 
 func createCommand() *cobra.Command {
 	var (
@@ -34,11 +38,17 @@ speaker, and print its ticket. No node is run: if a --bootstrap answers, the roo
 record is put there once and the address goes into the ticket.`,
 		Args: takes(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("name") {
+				name = hostName()
+			}
+			if err := home.CheckName(name); err != nil {
+				return usagef("%w", err)
+			}
 			n, err := net.parse(cmd, nil)
 			if err != nil {
 				return err
 			}
-			out := &output{w: cmd.OutOrStdout(), json: asJSON}
+			out := newOutput(cmd, asJSON)
 			return create(cmd, at.dir, name, anyone, n, out)
 		},
 	}
@@ -65,9 +75,6 @@ func create(cmd *cobra.Command, dir, name string, anyone bool, n network, out *o
 	if err != nil {
 		return fmt.Errorf("identity: %w", err)
 	}
-	if name == "" {
-		name = hostName()
-	}
 	r, room, err := makeRoom(name, self, anyone)
 	if err != nil {
 		return err
@@ -82,7 +89,7 @@ func create(cmd *cobra.Command, dir, name string, anyone bool, n network, out *o
 		case cmd.Context().Err() != nil:
 			return cmd.Context().Err()
 		case err != nil:
-			n.log.Warn("the room's record was not put; the node that speaks will do it", "err", err)
+			out.warn("the room's record was not put, which a node that speaks will do", err)
 		default:
 			ticket.Bootstrap = n.bootstrap[:min(len(n.bootstrap), maxTicketAddrs)]
 			for _, a := range ticket.Bootstrap {
@@ -103,12 +110,14 @@ const maxTicketAddrs = 4
 // putOnce puts a room's record by a host that lives no longer than that.
 func putOnce(ctx context.Context, n network, room *dht.Room) error {
 	return withHost(ctx, n, func(ctx context.Context, h *dht.Host) error {
-		ctx, cancel := context.WithTimeout(ctx, putTime)
+		boot, cancel := context.WithTimeout(ctx, bootTime)
 		defer cancel()
-		if err := h.Bootstrapped(ctx); err != nil {
+		if err := h.Bootstrapped(boot); err != nil {
 			return err
 		}
-		return h.PutRoom(ctx, room)
+		put, cancel := context.WithTimeout(ctx, putTime)
+		defer cancel()
+		return h.PutRoom(put, room)
 	})
 }
 

@@ -75,7 +75,7 @@ func runDemo(cmd *cobra.Command, nodes int, runFor time.Duration, asJSON bool) (
 		return err
 	}
 	defer crew.stop()
-	d := &demo{crew: crew, out: &output{w: cmd.OutOrStdout(), json: asJSON}}
+	d := &demo{crew: crew, out: newOutput(cmd, asJSON)}
 	if !asJSON {
 		d.screen = newScreen(cmd.OutOrStdout())
 	}

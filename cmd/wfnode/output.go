@@ -7,14 +7,37 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+
+	"github.com/spf13/cobra"
 )
 
 // output says what happens on standard output: `name: value` lines, or with --json
 // one object a line.
 type output struct {
 	mu   sync.Mutex
-	w    io.Writer
+	w    io.Writer // standard output
+	errs io.Writer // standard error
 	json bool
+}
+
+func newOutput(cmd *cobra.Command, asJSON bool) *output {
+	return &output{w: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), json: asJSON}
+}
+
+// warn tells of trouble that the command goes on in spite of: on standard error, with
+// --json an event as well.
+func (o *output) warn(what string, err error) {
+	msg, hint := splitHint(err.Error())
+	msg = what + ": " + msg
+	if o.json {
+		o.say("warning", msg)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	fmt.Fprintln(o.errs, "wfnode: warning:", msg)
+	if hint != "" {
+		fmt.Fprintln(o.errs, "hint:", hint)
+	}
 }
 
 // field is a further member of an event's object, and a word of its line.

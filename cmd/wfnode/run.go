@@ -28,7 +28,7 @@ type running struct {
 // startNode runs a node as the flags say, and prints the lines that are true by then.
 // alter may change the configuration that the flags make.
 func (f *nodeFlags) startNode(cmd *cobra.Command, n network, alter func(*node.Config)) (*running, error) {
-	r := &running{out: &output{w: cmd.OutOrStdout(), json: f.json}}
+	r := &running{out: newOutput(cmd, f.json)}
 	cfg, err := f.nodeConfig(cmd, n)
 	if err != nil {
 		return nil, err

@@ -163,8 +163,7 @@ func announce(ctx context.Context, r *running, n network, room *dht.Room) {
 		return
 	}
 	if err != nil {
-		msg, _ := splitHint(err.Error())
-		r.out.say("warning", "going on, but nobody can look the room up yet: "+msg)
+		r.out.warn("going on, but nobody can look the room up yet", err)
 	}
 	r.out.say("ready", "")
 	if err != nil && host.Bootstrapped(ctx) == nil {
