@@ -2,138 +2,282 @@
 // RTP stream each way with a private codec and AES-128-GCM SRTP, and a control data
 // channel. It carries whatever streams the two share, in either role. It knows
 // neither rooms nor the tree: the node layer says whom to serve and whom to take from.
+//
+// A Link's state is guarded by its mutex; its goroutines are one that keeps time
+// (run), one that reads media, one that writes control messages, and one sender for
+// each stream that the other side takes. Close ends them, Engine.Close waits.
 package link
 
 import (
-	"context"
-	"log/slog"
-	"net/netip"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/pion/transport/v4"
+	"github.com/pion/webrtc/v4"
 
 	"github.com/watergy/waterfall/stream"
 )
 
-// Config for an Engine.
-type Config struct {
-	STUN     []string // host:port; none: host candidates only. Gathering is capped at 300 ms
-	PortMin  uint16   // UDP port range for links; 0: any
-	PortMax  uint16
-	Loopback bool          // offer loopback candidates as well
-	Net      transport.Net // nil: the system's network
-	Log      *slog.Logger
-}
+const (
+	connectTime  = 4 * time.Second  // from Accept or Answer to Up
+	answerTime   = 30 * time.Second // an offer that nobody answers is closed after this
+	pingEvery    = time.Second
+	maxControl   = 64 << 10
+	controlQueue = 256
+	controlAhead = 1 << 20 // bytes of control messages that SCTP holds at most
+)
 
-// Candidate is one address where a node may be reached.
-type Candidate struct {
-	Addr    netip.AddrPort
-	Related bool // server reflexive, learnt by STUN
-}
+var (
+	// ErrClosed means that the link has been closed, here or there.
+	ErrClosed = errors.New("link is closed")
+	// ErrFull means that the other side does not take control messages fast enough.
+	ErrFull = errors.New("link's control queue is full")
 
-// Description is one side of a link in place of SDP: each side rebuilds the SDP from
-// a template, so no SDP from a stranger is ever parsed.
-type Description struct {
-	Ufrag, Pwd  string
-	Fingerprint [32]byte    // SHA-256 of the DTLS certificate
-	Candidates  []Candidate // ≤ 8
-}
-
-// Append encodes d (docs/protocol.md, "Link description").
-func (d Description) Append(b []byte) []byte { panic("skeleton") }
-
-// ParseDescription decodes d and returns what follows it. Bounded; never panics.
-func ParseDescription(b []byte) (Description, []byte, error) { panic("skeleton") }
-
-// Engine makes links and owns what they share: certificate, settings, buffers.
-type Engine struct{}
-
-func NewEngine(cfg Config) (*Engine, error) { panic("skeleton") }
-
-// Close closes every link and waits for its goroutines.
-func (e *Engine) Close() error { panic("skeleton") }
-
-// Events is where links report; one reader. The engine never drops an event: a slow
-// reader makes the links' control channels wait, never their media.
-func (e *Engine) Events() <-chan Event { panic("skeleton") }
-
-// Offer gathers candidates for a new link as the offering side (the joiner). The peer
-// need not be known yet: an offer may be answered by another node than the one asked.
-func (e *Engine) Offer(ctx context.Context) (*Link, Description, error) { panic("skeleton") }
-
-// Accept completes an Offer with the answer of peer.
-func (l *Link) Accept(peer string, d Description) error { panic("skeleton") }
-
-// Answer makes a link from another's offer and returns what to send back.
-func (e *Engine) Answer(ctx context.Context, peer string, d Description) (*Link, Description, error) {
-	panic("skeleton")
-}
+	errConnect  = errors.New("no connection within 4 s (hint: a firewall or two strict NATs may be between)")
+	errAnswer   = errors.New("the offer was not answered")
+	errLost     = errors.New("the connection was lost")
+	errHungUp   = errors.New("the other side closed the link")
+	errTooLarge = fmt.Errorf("control message is over %d bytes", maxControl)
+)
 
 // Link is the connection with one node.
-type Link struct{}
+type Link struct {
+	e     *Engine
+	pc    *webrtc.PeerConnection
+	dc    *webrtc.DataChannel
+	track *outTrack
+
+	out   chan []byte   // control messages to send
+	inbox chan struct{} // a token for each control message that awaits the events' reader
+	drain chan struct{} // SCTP has room again
+	kick  chan struct{} // run should look again; capacity 1
+	dying chan struct{} // closed when the link ends, then err is set
+	wg    sync.WaitGroup
+
+	sendMu sync.Mutex // guards seq and the order of packets on the wire
+	seq    uint16
+
+	mu        sync.Mutex // guards all below
+	peer      string
+	err       error // why the link ended; nil: closed here
+	ended     bool
+	connected bool // ICE and DTLS
+	open      bool // data channel
+	deadline  time.Time
+	upAt      time.Time // zero: not yet
+	pingAt    time.Time
+	rtt       time.Duration
+	lossAt    time.Time // last gap in the hop's sequence numbers
+	session   uint32    // of the newest ask
+	takes     map[stream.ID]*take
+	byTag     map[uint16]*take
+	dropAt    time.Time // when media nobody asked for was last refused
+	serves    map[stream.ID]*serving
+	streams   map[stream.ID]*streamCount
+
+	count linkCount
+}
+
+// linkCount are a link's figures, written by several goroutines.
+type linkCount struct {
+	mediaIn, mediaOut, feedbackIn, feedbackOut, controlIn, controlOut atomic.Uint64
+	forwarded, repairs                                                atomic.Uint64
+}
+
+func newLink(e *Engine) *Link {
+	return &Link{
+		e:        e,
+		track:    &outTrack{},
+		out:      make(chan []byte, controlQueue),
+		inbox:    make(chan struct{}, controlQueue),
+		drain:    make(chan struct{}, 1),
+		kick:     make(chan struct{}, 1),
+		dying:    make(chan struct{}),
+		deadline: time.Now().Add(answerTime),
+		takes:    map[stream.ID]*take{},
+		byTag:    map[uint16]*take{},
+		serves:   map[stream.ID]*serving{},
+		streams:  map[stream.ID]*streamCount{},
+	}
+}
 
 // Peer is the other node's ID as given to Accept or Answer ("" before).
-func (l *Link) Peer() string { panic("skeleton") }
+func (l *Link) Peer() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peer
+}
 
 // Send queues a control message (≤ 64 KiB) on the data channel; an error means that
 // the link is closed or its queue (256 messages) is full.
-func (l *Link) Send(b []byte) error { panic("skeleton") }
-
-// Serve lets the other side take the stream of h, when it asks.
-func (l *Link) Serve(h *stream.History) { panic("skeleton") }
-
-// Unserve stops that.
-func (l *Link) Unserve(id stream.ID) { panic("skeleton") }
-
-// Take asks the other side for the stream of h from where h ends, every 40 ms until it
-// flows; puts what comes into h; asks for holes with want.
-func (l *Link) Take(h *stream.History) { panic("skeleton") }
-
-// Drop stops that and tells the other side.
-func (l *Link) Drop(id stream.ID) { panic("skeleton") }
+func (l *Link) Send(b []byte) error {
+	if len(b) > maxControl {
+		return errTooLarge
+	}
+	select {
+	case <-l.dying:
+		return ErrClosed
+	default:
+	}
+	select {
+	case l.out <- b:
+		return nil
+	default:
+		return ErrFull
+	}
+}
 
 // Close closes the link; an Event Down follows.
-func (l *Link) Close() { panic("skeleton") }
+func (l *Link) Close() { l.fail(nil) }
 
-// Stats are the figures of one link; zero RTT means unknown.
-type Stats struct {
-	RTT                         time.Duration
-	MediaIn, MediaOut           uint64 // bytes of media packets
-	FeedbackIn, FeedbackOut     uint64 // heartbeats, asks, wants, RTCP, repairs
-	ControlIn, ControlOut       uint64 // data channel, STUN
-	Forwarded, Skipped, Repairs uint64 // packets sent as parent
+// fail ends the link because of err, if it has not ended yet.
+func (l *Link) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return
+	}
+	l.ended, l.err = true, err
+	close(l.dying)
 }
 
-func (l *Link) Stats() Stats { panic("skeleton") }
-
-// StreamStats is the share of one stream in a link, as parent.
-type StreamStats struct {
-	Forwarded map[stream.Track]uint64
-	Skipped   uint64
-	MediaIn   uint64
-	MediaOut  uint64
+// begin says that the other side is known and the connection is being made.
+func (l *Link) begin(peer string) {
+	l.mu.Lock()
+	l.peer, l.deadline = peer, time.Now().Add(connectTime)
+	l.mu.Unlock()
+	l.wake()
 }
 
-func (l *Link) StreamStats(id stream.ID) StreamStats { panic("skeleton") }
+// wake makes run look at the time and the state again.
+func (l *Link) wake() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
 
-// EventKind says what happened on a link.
-type EventKind uint8
+// spawn runs f as one of the link's goroutines, unless the link has ended.
+func (l *Link) spawn(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spawnLocked(f)
+}
 
-const (
-	Up      EventKind = iota + 1 // connected, control channel open
-	Down                         // closed, failed, or never connected
-	Control                      // Data is a control message
-	Flowing                      // first packet of Stream since Take
-	Silent                       // neither media nor heartbeat of Stream for For (again every 100 ms while so)
-	Starved                      // the parent of Stream lives but gets nothing itself since For
-)
+func (l *Link) spawnLocked(f func()) {
+	if l.ended {
+		return
+	}
+	l.wg.Go(f)
+}
 
-// Event is something that happened on Link.
-type Event struct {
-	Kind   EventKind
-	Link   *Link
-	Stream stream.ID
-	Data   []byte
-	For    time.Duration
-	Err    error
+// run keeps the link's time until it ends, then takes it down.
+func (l *Link) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-l.dying:
+			l.down()
+			return
+		case <-l.kick:
+		case <-timer.C:
+		}
+		next, err := l.step(time.Now())
+		if err != nil {
+			l.fail(err)
+		}
+		timer.Reset(time.Until(next))
+	}
+}
+
+// step does what is due and says when to come again.
+func (l *Link) step(now time.Time) (time.Time, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.upAt.IsZero() {
+		if !now.Before(l.deadline) {
+			if l.peer == "" {
+				return now, errAnswer
+			}
+			return now, errConnect
+		}
+		if !l.connected || !l.open {
+			return l.deadline, nil
+		}
+		l.upAt = now
+		l.post(Event{Kind: Up, Link: l})
+		l.wg.Go(l.writeControl)
+	}
+	if !l.pingAt.After(now) {
+		l.pingAt = now.Add(pingEvery)
+		l.sendHop(ping{clock: clockOf(now)}.append(nil))
+	}
+	next := l.pingAt
+	for _, t := range l.takes {
+		if at := l.stepTake(t, now); at.Before(next) {
+			next = at
+		}
+	}
+	return next, nil
+}
+
+// down reports the end and frees what the link holds. The event goes first: closing
+// what is below may take a moment.
+func (l *Link) down() {
+	l.mu.Lock()
+	err := l.err
+	l.e.post(Event{Kind: Down, Link: l, Err: err})
+	l.mu.Unlock()
+	if err := l.pc.GracefulClose(); err != nil {
+		l.e.log.Debug("close link", "peer", l.Peer(), "err", err)
+	}
+	l.wg.Wait()
+	l.e.forget(l)
+}
+
+// post reports ev unless the link has ended: nothing follows Down. Caller holds mu.
+func (l *Link) post(ev Event) {
+	if !l.ended {
+		l.e.post(ev)
+	}
+}
+
+// writeControl sends the queued control messages.
+func (l *Link) writeControl() {
+	for {
+		select {
+		case <-l.dying:
+			return
+		case b := <-l.out:
+			for l.dc.BufferedAmount() > controlAhead {
+				select {
+				case <-l.dying:
+					return
+				case <-l.drain:
+				}
+			}
+			if err := l.dc.Send(b); err != nil {
+				l.fail(fmt.Errorf("send control message: %w", err))
+				return
+			}
+			l.count.controlOut.Add(uint64(len(b)))
+		}
+	}
+}
+
+// control takes a message from the data channel. It waits while the events' reader is
+// controlQueue messages behind; SCTP then makes the other side wait.
+func (l *Link) control(b []byte) {
+	select {
+	case <-l.dying:
+		return
+	case l.inbox <- struct{}{}:
+	}
+	l.count.controlIn.Add(uint64(len(b)))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.post(Event{Kind: Control, Link: l, Data: b})
 }

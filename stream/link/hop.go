@@ -1,0 +1,207 @@
+package link
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/watergy/waterfall/stream"
+)
+
+// Hop messages are small packets of the hop's RTP stream, told from media by the first
+// two bits (01). They are sent again until what they ask for happens, so none is
+// acknowledged. Layouts, big-endian; trailing bytes are ignored:
+//
+//	heartbeat  0x41 flags(1: 0x01 a burst up to the marks follows) tag(2) starving ms(2) marks
+//	ask        0x42 session(4) stream ID(16) marks
+//	want       0x43 tag(2) count(1) then for each range: track(1) from(6) length(2)
+//	drop       0x44 session(4) tag(2)
+//	ping       0x45 clock(4)        clock: µs since the sender's choice, wrapping
+//	pong       0x46 clock(4)        of the ping
+//	marks      count(1) then for each track: track(1) next number(6)
+const (
+	kindHeartbeat = 0x41
+	kindAsk       = 0x42
+	kindWant      = 0x43
+	kindDrop      = 0x44
+	kindPing      = 0x45
+	kindPong      = 0x46
+
+	flagBurst = 0x01
+	maxRanges = 16
+	maxRun    = 1 << 12
+)
+
+type (
+	// heartbeat says that the stream lives although no media went for 50 ms, and what has
+	// been sent. With burst set it comes first after an ask: what is below the marks follows.
+	heartbeat struct {
+		tag      uint16
+		burst    bool
+		starving time.Duration // ms on the wire
+		marks    stream.Marks
+	}
+	// ask wants a stream from marks on. Asks of one session are one wish.
+	ask struct {
+		session uint32
+		id      stream.ID
+		marks   stream.Marks
+	}
+	// want asks for packets again, at most 16 ranges.
+	want struct {
+		tag    uint16
+		ranges []stream.Range
+	}
+	// drop ends a session; 0 any.
+	drop struct {
+		session uint32
+		tag     uint16
+	}
+	ping struct{ clock uint32 }
+	pong struct{ clock uint32 }
+)
+
+var errHop = errors.New("not a hop message")
+
+// isHop reports whether a packet of the hop is not media.
+func isHop(b []byte) bool { return len(b) > 0 && b[0]>>6 == 1 }
+
+func (m heartbeat) append(b []byte) []byte {
+	var flags byte
+	if m.burst {
+		flags |= flagBurst
+	}
+	b = binary.BigEndian.AppendUint16(append(b, kindHeartbeat, flags), m.tag)
+	b = binary.BigEndian.AppendUint16(b, uint16(min(m.starving.Milliseconds(), 0xffff)))
+	return appendMarks(b, m.marks)
+}
+
+func (m ask) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, kindAsk), m.session)
+	return appendMarks(append(b, m.id[:]...), m.marks)
+}
+
+func (m want) append(b []byte) []byte {
+	rs := m.ranges[:min(len(m.ranges), maxRanges)]
+	b = binary.BigEndian.AppendUint16(append(b, kindWant), m.tag)
+	b = append(b, byte(len(rs)))
+	for _, r := range rs {
+		b = appendNumber(append(b, byte(r.Track)), r.From)
+		b = binary.BigEndian.AppendUint16(b, uint16(min(r.To-r.From, maxRun)))
+	}
+	return b
+}
+
+func (m drop) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, kindDrop), m.session)
+	return binary.BigEndian.AppendUint16(b, m.tag)
+}
+
+func (m ping) append(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(append(b, kindPing), m.clock)
+}
+
+func (m pong) append(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(append(b, kindPong), m.clock)
+}
+
+// parseHop reads a hop message: one of the types above. Bounded; never panics.
+func parseHop(b []byte) (any, error) {
+	if len(b) < 5 {
+		return nil, errHop
+	}
+	kind, b := b[0], b[1:]
+	switch kind {
+	case kindHeartbeat:
+		if len(b) < 5 {
+			return nil, errHop
+		}
+		m := heartbeat{
+			burst:    b[0]&flagBurst != 0,
+			tag:      binary.BigEndian.Uint16(b[1:]),
+			starving: time.Duration(binary.BigEndian.Uint16(b[3:])) * time.Millisecond,
+		}
+		var err error
+		m.marks, err = parseMarks(b[5:])
+		return m, err
+	case kindAsk:
+		if len(b) < 20 {
+			return nil, errHop
+		}
+		m := ask{session: binary.BigEndian.Uint32(b), id: stream.ID(b[4:20])}
+		var err error
+		m.marks, err = parseMarks(b[20:])
+		return m, err
+	case kindWant:
+		return parseWant(b)
+	case kindDrop:
+		if len(b) < 6 {
+			return nil, errHop
+		}
+		return drop{binary.BigEndian.Uint32(b), binary.BigEndian.Uint16(b[4:])}, nil
+	case kindPing:
+		return ping{binary.BigEndian.Uint32(b)}, nil
+	case kindPong:
+		return pong{binary.BigEndian.Uint32(b)}, nil
+	}
+	return nil, errHop
+}
+
+func parseWant(b []byte) (want, error) {
+	if len(b) < 3 || int(b[2]) > maxRanges || len(b) < 3+9*int(b[2]) {
+		return want{}, errHop
+	}
+	m := want{tag: binary.BigEndian.Uint16(b)}
+	n := int(b[2])
+	for b = b[3:]; n > 0; n, b = n-1, b[9:] {
+		from, run := number(b[1:]), uint64(binary.BigEndian.Uint16(b[7:]))
+		if b[0] >= stream.MaxTracks || run > maxRun {
+			return want{}, errHop
+		}
+		m.ranges = append(m.ranges, stream.Range{Track: stream.Track(b[0]), From: from, To: from + run})
+	}
+	return m, nil
+}
+
+func appendMarks(b []byte, m stream.Marks) []byte {
+	at := len(b)
+	b = append(b, 0)
+	for t, n := range m {
+		if n > 0 {
+			b = appendNumber(append(b, byte(t)), n)
+			b[at]++
+		}
+	}
+	return b
+}
+
+func parseMarks(b []byte) (m stream.Marks, err error) {
+	if len(b) < 1 || len(b) < 1+7*int(b[0]) {
+		return m, errHop
+	}
+	n := int(b[0])
+	for b = b[1:]; n > 0; n, b = n-1, b[7:] {
+		if b[0] >= stream.MaxTracks {
+			return stream.Marks{}, errHop
+		}
+		m[b[0]] = number(b[1:])
+	}
+	return m, nil
+}
+
+// appendNumber writes 48 bits.
+func appendNumber(b []byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16(b, uint16(n>>32)), uint32(n))
+}
+
+func number(b []byte) uint64 {
+	return uint64(binary.BigEndian.Uint16(b))<<32 | uint64(binary.BigEndian.Uint32(b[2:]))
+}
+
+// clockOf is the ping clock: microseconds, wrapping after 71 minutes.
+func clockOf(t time.Time) uint32 { return uint32(t.UnixMicro()) }
+
+// since is how long ago clock was, for less than 35 minutes; negative if it lies ahead.
+func since(clock uint32, now time.Time) time.Duration {
+	return time.Duration(int32(clockOf(now)-clock)) * time.Microsecond
+}

@@ -1,0 +1,265 @@
+package link
+
+import (
+	"time"
+
+	"github.com/watergy/waterfall/stream"
+)
+
+const (
+	sendAhead      = 32                     // packets sent at once
+	burstPerPacket = time.Second / 3000     // 3 packets a ms of history: more overflows receive buffers
+	burstAge       = 100 * time.Millisecond // what came earlier than this is history
+	heartbeatEvery = 50 * time.Millisecond
+	repairFloor    = 50_000 // bytes a second that repairs may always use …
+	repairShare    = 5      // … or one part in five of what the link carries
+	repairBurst    = 64_000
+	maxWants       = 64  // ranges that wait to be looked at
+	maxRepairs     = 512 // packets that wait for their share
+)
+
+// serving is a stream that the other side may take. The link's mutex guards the first
+// part; the rest belongs to its sender goroutine.
+type serving struct {
+	l       *Link
+	h       *stream.History
+	poke    chan struct{} // something below has changed; capacity 1
+	running bool
+	revoked bool
+	session uint32
+	restart bool         // begin anew …
+	from    stream.Marks // … here
+	stop    bool
+	wants   []stream.Range
+	count   *streamCount
+
+	cursor  *stream.Cursor // nil: nothing more to read
+	skipped uint64         // of cursors before this one
+	sent    stream.Marks
+	last    time.Time // when media or a heartbeat was last sent
+	repairs repairs
+}
+
+// Serve lets the other side take the stream of h, when it asks.
+func (l *Link) Serve(h *stream.History) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.serves[h.ID()]; s != nil {
+		if s.h == h {
+			return
+		}
+		s.revoke()
+	}
+	l.serves[h.ID()] = &serving{
+		l: l, h: h, poke: make(chan struct{}, 1),
+		count:   l.streamLocked(h.ID()),
+		repairs: repairs{recent: map[repairKey]time.Time{}},
+	}
+}
+
+// Unserve stops that.
+func (l *Link) Unserve(id stream.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.serves[id]; s != nil {
+		s.revoke()
+		delete(l.serves, id)
+	}
+}
+
+func (s *serving) revoke() {
+	s.revoked = true
+	s.wake()
+}
+
+func (s *serving) wake() {
+	select {
+	case s.poke <- struct{}{}:
+	default:
+	}
+}
+
+// asked starts to send what may be taken, or begins anew for a new session. Caller
+// holds mu.
+func (l *Link) asked(m ask) {
+	s := l.serves[m.id]
+	if s == nil || s.running && int32(m.session-s.session) <= 0 {
+		return
+	}
+	s.session, s.from, s.restart, s.stop, s.wants = m.session, m.marks, true, false, nil
+	if s.running {
+		s.wake()
+		return
+	}
+	s.running = true
+	l.spawnLocked(s.run)
+}
+
+// wanted queues ranges for repair. Caller holds mu.
+func (l *Link) wanted(m want) {
+	for _, s := range l.serves {
+		if s.running && s.h.ID().Tag() == m.tag {
+			s.wants = append(s.wants, m.ranges...)
+			s.wants = s.wants[max(0, len(s.wants)-maxWants):]
+			s.wake()
+		}
+	}
+}
+
+// dropped ends the sending that m names. Caller holds mu.
+func (l *Link) dropped(m drop) {
+	for _, s := range l.serves {
+		if s.running && s.h.ID().Tag() == m.tag && (m.session == 0 || int32(m.session-s.session) >= 0) {
+			s.stop = true
+			s.wake()
+		}
+	}
+}
+
+// run sends the stream until it is dropped, revoked or the link ends.
+func (s *serving) run() {
+	var (
+		buf   [sendAhead]stream.Packet
+		wires = make([][]byte, 0, sendAhead)
+		pace  time.Time // nothing more before
+		timer = time.NewTimer(0)
+	)
+	defer timer.Stop()
+	for s.orders() {
+		now := time.Now()
+		n := 0
+		if s.cursor != nil && !pace.After(now) {
+			var err error
+			if n, err = s.cursor.Poll(buf[:]); err != nil {
+				s.setCursor(nil)
+			}
+			pace = now.Add(time.Duration(s.media(buf[:n], wires, now)) * burstPerPacket)
+			clear(buf[:n])
+		}
+		next := s.repair(now)
+		if n > 0 && !pace.After(now) {
+			continue
+		}
+		if at := s.beat(now); next.IsZero() || at.Before(next) {
+			next = at
+		}
+		var ready <-chan struct{}
+		if pace.After(now) {
+			if pace.Before(next) {
+				next = pace
+			}
+		} else if s.cursor != nil {
+			ready = s.cursor.Ready()
+		}
+		timer.Reset(time.Until(next))
+		select {
+		case <-ready:
+		case <-s.poke:
+		case <-timer.C:
+		case <-s.l.dying:
+		}
+	}
+}
+
+// orders takes what has been asked since; false ends the sender.
+func (s *serving) orders() bool {
+	s.l.mu.Lock()
+	if s.l.ended || s.revoked || s.stop {
+		s.running, s.stop = false, false
+		s.l.mu.Unlock()
+		s.setCursor(nil)
+		return false
+	}
+	restart, from, wants := s.restart, s.from, s.wants
+	s.restart, s.wants = false, nil
+	s.l.mu.Unlock()
+	if restart {
+		s.setCursor(s.h.CursorFrom(from))
+		s.sent = stream.Marks{}
+		s.repairs.clear()
+		s.heartbeat(time.Now(), true, s.h.Marks())
+	}
+	if len(wants) > 0 {
+		s.repairs.want(wants, s.sent, s.l.Stats().RTT, time.Now())
+	}
+	return true
+}
+
+func (s *serving) setCursor(c *stream.Cursor) {
+	if s.cursor != nil {
+		s.cursor.Close()
+		s.skipped += s.cursor.Skipped()
+	}
+	s.cursor = c
+}
+
+// media sends packets and says how many of them are history.
+func (s *serving) media(ps []stream.Packet, wires [][]byte, now time.Time) (old int) {
+	if len(ps) == 0 {
+		return 0
+	}
+	var bytes uint64
+	for _, p := range ps {
+		wires = append(wires, p.Wire)
+		bytes += uint64(len(p.Wire))
+		s.sent[p.Track] = max(s.sent[p.Track], p.Number+1)
+		if now.Sub(p.At) > burstAge {
+			old++
+		}
+	}
+	s.l.sendBatch(wires)
+	s.last = now
+	s.repairs.rate.add(bytes, now)
+	s.l.count.mediaOut.Add(bytes)
+	s.l.count.forwarded.Add(uint64(len(ps)))
+	s.l.mu.Lock()
+	defer s.l.mu.Unlock()
+	for _, p := range ps {
+		s.count.forwarded[p.Track]++
+	}
+	s.count.mediaOut += bytes
+	s.count.skipped = s.skipped
+	if s.cursor != nil {
+		s.count.skipped += s.cursor.Skipped()
+	}
+	return old
+}
+
+// beat sends a heartbeat if it is time, and says when the next one is due.
+func (s *serving) beat(now time.Time) time.Time {
+	if at := s.last.Add(heartbeatEvery); at.After(now) {
+		return at
+	}
+	s.heartbeat(now, false, s.sent)
+	return now.Add(heartbeatEvery)
+}
+
+func (s *serving) heartbeat(now time.Time, burst bool, marks stream.Marks) {
+	s.last = now
+	s.l.sendHop(heartbeat{
+		tag: s.h.ID().Tag(), burst: burst, starving: s.h.Starving(now), marks: marks,
+	}.append(nil))
+}
+
+// repair sends what was wanted as far as the share allows, and says when there will be
+// more of it (zero: nothing waits).
+func (s *serving) repair(now time.Time) time.Time {
+	for {
+		key, ok := s.repairs.peek()
+		if !ok {
+			return time.Time{}
+		}
+		if at := s.repairs.allowed(now); at.After(now) {
+			return at
+		}
+		s.repairs.pop()
+		p, ok := s.h.Get(key.track, key.number)
+		if !ok {
+			continue
+		}
+		s.repairs.spend(len(p.Wire))
+		s.l.sendBatch([][]byte{p.Wire})
+		s.l.count.feedbackOut.Add(uint64(len(p.Wire)))
+		s.l.count.repairs.Add(1)
+	}
+}

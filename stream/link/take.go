@@ -1,0 +1,267 @@
+package link
+
+import (
+	"time"
+
+	"github.com/watergy/waterfall/stream"
+)
+
+const (
+	takeTick     = 50 * time.Millisecond // how often holes and silence are looked at
+	askEvery     = 40 * time.Millisecond
+	askSlow      = 250 * time.Millisecond // once an ask has gone unanswered for askPatience
+	askPatience  = 2 * time.Second
+	silentAfter  = 150 * time.Millisecond
+	alarmEvery   = 100 * time.Millisecond
+	reorderTime  = 10 * time.Millisecond // a gap in the hop's own numbers is loss after that
+	lossMemory   = 100 * time.Millisecond
+	upstreamTime = 60 * time.Millisecond // on top of the RTT: what the parent misses too, it asks for itself
+	dropEvery    = 40 * time.Millisecond
+	chunkSize    = 32 << 10
+)
+
+// take is a stream that this link brings. The link's mutex guards it.
+type take struct {
+	h        *stream.History
+	tag      uint16
+	session  uint32
+	askedAt  time.Time // when the session began; zero: before the link was up
+	askAt    time.Time // next ask
+	asking   bool      // the session is not served yet
+	resumed  bool      // something was held when the session began
+	upTo     stream.Marks
+	flowed   bool
+	heard    time.Time // media or heartbeat
+	silentAt time.Time // next alarm
+	starveAt time.Time
+	lossAt   time.Time // when to ask for what the hop lost; zero: nothing
+	count    *streamCount
+}
+
+// Take asks the other side for the stream of h from where h ends, every 40 ms until it
+// flows; puts what comes into h; asks for holes with want.
+func (l *Link) Take(h *stream.History) {
+	l.mu.Lock()
+	defer l.wake()
+	defer l.mu.Unlock()
+	id, tag := h.ID(), h.ID().Tag()
+	t := &take{h: h, tag: tag, asking: true, count: l.streamLocked(id)}
+	l.newSession(t)
+	l.takes[id] = t
+	if o := l.byTag[tag]; o == nil || o.h.ID() == id {
+		l.byTag[tag] = t
+	} else {
+		// 1 in 4,096: the packets can't be told apart. It stays silent, so that the tree
+		// takes it from elsewhere.
+		l.e.log.Warn("two streams of one tag on a link", "peer", l.peer, "tag", tag)
+	}
+}
+
+// Drop stops that and tells the other side.
+func (l *Link) Drop(id stream.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.takes[id]
+	if t == nil {
+		return
+	}
+	delete(l.takes, id)
+	if l.byTag[t.tag] == t {
+		delete(l.byTag, t.tag)
+	}
+	l.sendHop(drop{session: t.session, tag: t.tag}.append(nil))
+}
+
+// newSession makes t ask anew. Caller holds mu.
+func (l *Link) newSession(t *take) {
+	l.session++
+	t.session = l.session
+	t.asking, t.askedAt, t.askAt = true, time.Time{}, time.Time{}
+	t.resumed = t.h.Marks() != stream.Marks{}
+	t.upTo = stream.Marks{}
+}
+
+// stepTake does what is due for t and says when to come again. Caller holds mu.
+func (l *Link) stepTake(t *take, now time.Time) time.Time {
+	if t.heard.IsZero() {
+		t.heard = now // silence is counted from when asking began
+	}
+	silent := now.Sub(t.heard)
+	if silent >= silentAfter {
+		if !t.asking {
+			l.newSession(t)
+		}
+		if !t.silentAt.After(now) {
+			t.silentAt = now.Add(alarmEvery)
+			l.post(Event{Kind: Silent, Link: l, Stream: t.h.ID(), For: silent})
+		}
+	}
+	if t.askedAt.IsZero() {
+		t.askedAt = now
+	}
+	next := now.Add(takeTick)
+	if t.asking {
+		if !t.askAt.After(now) {
+			t.askAt = now.Add(askEvery)
+			if now.Sub(t.askedAt) > askPatience {
+				t.askAt = now.Add(askSlow)
+			}
+			l.sendHop(ask{session: t.session, id: t.h.ID(), marks: t.h.Marks()}.append(nil))
+		}
+		next = t.askAt
+	}
+	if silent < silentAfter {
+		if at := t.heard.Add(silentAfter); at.Before(next) {
+			next = at
+		}
+		if at := l.wantHoles(t, now); !at.IsZero() && at.Before(next) {
+			next = at
+		}
+	} else if t.silentAt.Before(next) {
+		next = t.silentAt
+	}
+	return next
+}
+
+// wantHoles asks for what is missing. Caller holds mu.
+func (l *Link) wantHoles(t *take, now time.Time) time.Time {
+	if !t.lossAt.IsZero() && now.Before(t.lossAt) {
+		return t.lossAt
+	}
+	age := l.rtt + upstreamTime
+	if now.Sub(t.lossAt) < lossMemory {
+		age = reorderTime
+	}
+	retry := max(askEvery, l.rtt+l.rtt/4+reorderTime)
+	if rs := t.h.Want(now, age, retry, maxRanges); len(rs) > 0 {
+		l.sendHop(want{tag: t.tag, ranges: rs}.append(nil))
+	}
+	return time.Time{}
+}
+
+// receiver is the state of the goroutine that reads a link's media.
+type receiver struct {
+	l       *Link
+	started bool
+	next    uint16 // of the hop's sequence numbers
+	chunk   []byte // what packets are cut from: one allocation for many
+}
+
+// packet takes one packet of the hop.
+func (r *receiver) packet(seq uint16, b []byte, now time.Time) {
+	lost := r.started && int16(seq-r.next) > 0
+	if !r.started || int16(seq-r.next) >= 0 {
+		r.started, r.next = true, seq+1
+	}
+	if lost {
+		r.l.hopLoss(now)
+	}
+	if isHop(b) {
+		r.l.count.feedbackIn.Add(uint64(len(b)))
+		if m, err := parseHop(b); err == nil {
+			r.l.hop(m, now)
+		}
+		return
+	}
+	h, err := stream.ParseHeader(b)
+	if err != nil || len(b) > stream.HeaderSize+stream.MaxPayload+stream.SealSize {
+		return
+	}
+	r.media(h, b, now)
+}
+
+// media puts a packet into the history that it was taken for.
+func (r *receiver) media(h stream.Header, b []byte, now time.Time) {
+	l := r.l
+	l.count.mediaIn.Add(uint64(len(b)))
+	l.mu.Lock()
+	t := l.byTag[h.Tag]
+	if t == nil {
+		if now.Sub(l.dropAt) >= dropEvery {
+			l.dropAt = now
+			l.sendHop(drop{tag: h.Tag}.append(nil))
+		}
+		l.mu.Unlock()
+		return
+	}
+	t.heard, t.asking = now, false
+	t.count.mediaIn += uint64(len(b))
+	if !t.flowed {
+		t.flowed = true
+		l.post(Event{Kind: Flowing, Link: l, Stream: t.h.ID()})
+	}
+	hist, resumed := t.h, h.Number < t.upTo[h.Track]
+	l.mu.Unlock()
+
+	if len(r.chunk) < len(b) {
+		r.chunk = make([]byte, chunkSize)
+	}
+	wire := r.chunk[:len(b):len(b)]
+	copy(wire, b)
+	if hist.Put(stream.Packet{Header: h, Wire: wire, At: now}, resumed) {
+		r.chunk = r.chunk[len(b):]
+	}
+}
+
+// hopLoss notes a gap in the hop's sequence numbers: what is missing was lost here.
+func (l *Link) hopLoss(now time.Time) {
+	l.mu.Lock()
+	for _, t := range l.takes {
+		t.lossAt = now.Add(reorderTime)
+	}
+	l.mu.Unlock()
+	l.wake()
+}
+
+// hop acts on a hop message.
+func (l *Link) hop(m any, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch m := m.(type) {
+	case heartbeat:
+		if t := l.byTag[m.tag]; t != nil {
+			l.heartbeat(t, m, now)
+		}
+	case ask:
+		l.asked(m)
+	case want:
+		l.wanted(m)
+	case drop:
+		l.dropped(m)
+	case ping:
+		l.sendHop(pong(m).append(nil))
+	case pong:
+		if d := since(m.clock, now); d >= 0 && d < 10*time.Second {
+			if l.rtt == 0 {
+				l.rtt = d
+			}
+			l.rtt += (d - l.rtt) / 4
+		}
+	}
+}
+
+// heartbeat takes the parent's word for how t stands. Caller holds mu.
+func (l *Link) heartbeat(t *take, m heartbeat, now time.Time) {
+	t.heard, t.asking = now, false
+	if m.burst {
+		if t.resumed {
+			t.upTo = m.marks
+		}
+	} else {
+		t.h.Expect(m.marks, now)
+	}
+	if m.starving < silentAfter {
+		t.h.Alive(now)
+		return
+	}
+	if !t.starveAt.After(now) {
+		t.starveAt = now.Add(alarmEvery)
+		l.post(Event{Kind: Starved, Link: l, Stream: t.h.ID(), For: m.starving})
+	}
+}
+
+// sendHop sends a hop message.
+func (l *Link) sendHop(b []byte) {
+	l.count.feedbackOut.Add(uint64(len(b)))
+	l.sendBatch([][]byte{b})
+}
