@@ -93,7 +93,7 @@ func (p *Peer) passHead() {
 // Whoever may become an entry listens before the head says so: it would know too late.
 func (p *Peer) tellWatch() {
 	w := Watch{Heads: p.seek.active && p.leaveBy.IsZero()}
-	if p.attached() && p.leaveBy.IsZero() {
+	if p.attached() { // also while leaving: a quick no is better than none
 		w.Offers = p.cfg.Root || p.layer() <= entryLayer ||
 			slices.ContainsFunc(p.head.Entries, func(e Entry) bool { return e.Node == p.cfg.Self })
 	}

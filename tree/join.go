@@ -15,6 +15,7 @@ type seek struct {
 	at      time.Time // not before
 	stale   time.Time // from then on a head that was tried already will do
 	avoid   NodeID    // the parent that was lost
+	near    NodeID    // ancestor that was asked before the first round
 
 	offer    OfferID // zero: none out
 	answerBy time.Time
@@ -111,6 +112,8 @@ func (p *Peer) newRound() bool {
 	}
 	s.headSeq, s.spent = p.head.Seq, true
 	list := slices.Clone(p.head.Entries)
+	list = slices.DeleteFunc(list, func(e Entry) bool { return e.Node == s.near })
+	s.near = ""
 	p.rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	slices.SortStableFunc(list, func(a, b Entry) int {
 		if d := rankOpening(a.Opening) - rankOpening(b.Opening); d != 0 {

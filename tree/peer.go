@@ -41,7 +41,7 @@ const (
 	maxHanded    = 256 // offers handed to one child that its sums do not yet reckon with
 	maxBans      = 16
 	maxTries     = 4  // entries tried in a round besides the root
-	pathContacts = 16 // nearest ancestors whose contacts a path holds, besides the root's
+	pathContacts = 16 // nearest ancestors whose contacts a path holds, besides those that hear offers
 	entryLayer   = 2  // deepest layer of head entries: 1 + 4 + 16 nodes to choose 16 from
 )
 

@@ -69,9 +69,10 @@ func (p *Peer) cutParent(goodbye, linked bool) {
 	p.parent, p.lost, p.moving = "", false, false
 }
 
-// startSeek begins to look for another parent, the grandparent first if it is
-// likely to live.
-func (p *Peer) startSeek(grandparent bool) {
+// startSeek begins to look for another parent. With near, the first to be asked is the
+// nearest ancestor above the parent that hears offers: the grandparent, or in a deep
+// tree the head of our branch.
+func (p *Peer) startSeek(near bool) {
 	if p.seek.active || !p.leaveBy.IsZero() {
 		return
 	}
@@ -82,9 +83,11 @@ func (p *Peer) startSeek(grandparent bool) {
 	}
 	p.seek.avoid = p.path[n-1].Node
 	p.ban(p.seek.avoid)
-	if grandparent && p.pathTold && n >= 2 {
-		g := p.path[n-2]
-		p.seek.queue = []Entry{{Node: g.Node, Contact: g.Contact, Layer: n - 2}}
+	if near && p.pathTold && n >= 2 {
+		layer := min(n-2, entryLayer)
+		a := p.path[layer]
+		p.seek.near = a.Node
+		p.seek.queue = []Entry{{Node: a.Node, Contact: a.Contact, Layer: layer}}
 	}
 }
 

@@ -290,7 +290,7 @@ func (p *Peer) dropLate() {
 func (p *Peer) pathMessage() Path {
 	hops := make([]Hop, 0, len(p.path)+1)
 	hops = append(append(hops, p.path...), Hop{Node: p.cfg.Self, Contact: p.cfg.Contact})
-	for i := 1; i < len(hops)-pathContacts; i++ {
+	for i := entryLayer + 1; i < len(hops)-pathContacts; i++ {
 		hops[i].Contact = nil
 	}
 	return Path{Stamp: p.stamp, Hops: hops}

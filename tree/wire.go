@@ -25,7 +25,7 @@ const (
 // Hop is a node on a path.
 type Hop struct {
 	Node    NodeID
-	Contact []byte // empty when the node is far above: the root and the 16 nearest have theirs
+	Contact []byte // empty when far above: layers 0 to 2 and the 16 nearest have theirs
 }
 
 type (

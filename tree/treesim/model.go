@@ -265,17 +265,26 @@ func (s *sim) source(i, from int32) {
 	}
 }
 
-// kill lets a share of the nodes with children die without a word.
+// kill lets a share of the nodes with children die without a word, or leave.
 func (s *sim) kill() {
 	s.killed = s.now
 	var interior []int32
 	for i := 1; i < len(s.nodes); i++ {
-		if n := &s.nodes[i]; n.alive && len(n.serves) > 0 {
+		n := &s.nodes[i]
+		if n.alive && len(n.serves) > 0 && (s.cfg.Layer == 0 || n.peer.View().Layer == s.cfg.Layer) {
 			interior = append(interior, int32(i))
 		}
 	}
 	s.rng.Shuffle(len(interior), func(i, j int) { interior[i], interior[j] = interior[j], interior[i] })
-	for _, i := range interior[:int(float64(len(interior))*s.cfg.Kill)] {
+	count := int(float64(len(interior)) * s.cfg.Kill)
+	if s.cfg.Layer > 0 {
+		count = min(max(count, 1), len(interior))
+	}
+	for _, i := range interior[:count] {
+		if s.cfg.Polite {
+			s.step(i, tree.Leave{})
+			continue
+		}
 		n := &s.nodes[i]
 		n.alive = false
 		for _, b := range slices.Sorted(maps.Keys(n.links)) {

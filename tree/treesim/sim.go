@@ -23,6 +23,8 @@ type Config struct {
 	Crowd  float64       // … but this share of them comes at once, half-way
 	Kill   float64       // share of the nodes with children that die at once …
 	KillAt time.Duration // … at this time
+	Layer  int           // not 0: of the nodes of this layer only, at least one
+	Polite bool          // they leave instead of dying
 	Until  time.Duration // length of the run; 0 means 30 s after the last arrival or kill
 	Wire   bool          // every control message goes through Marshal and Unmarshal
 }
@@ -301,6 +303,8 @@ func (s *sim) do(i int32, a tree.Action) {
 			s.at(s.now+dhtGet, item{kind: event, node: i, ev: tree.HeadSeen{Head: *s.head}})
 		}
 		n.watch = a
+	case tree.Left:
+		n.alive = false
 	}
 }
 

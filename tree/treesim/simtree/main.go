@@ -2,6 +2,7 @@
 //
 //	go run ./tree/treesim/simtree -nodes 10000
 //	go run ./tree/treesim/simtree -nodes 10000 -kill 0.1
+//	go run ./tree/treesim/simtree -nodes 10000 -kill 0.1 -polite
 package main
 
 import (
@@ -21,6 +22,8 @@ func main() {
 	flag.DurationVar(&cfg.Spread, "spread", time.Minute, "time over which joiners come")
 	flag.Float64Var(&cfg.Crowd, "crowd", 0.3, "share of joiners that come at once, half-way")
 	flag.Float64Var(&cfg.Kill, "kill", 0, "share of the nodes with children that die at once after the last arrival")
+	flag.IntVar(&cfg.Layer, "layer", 0, "kill in this layer only, one node at least; 0: anywhere")
+	flag.BoolVar(&cfg.Polite, "polite", false, "they leave instead of dying")
 	flag.BoolVar(&cfg.Wire, "wire", false, "encode and decode every control message")
 	flag.Parse()
 	if cfg.Kill > 0 {
