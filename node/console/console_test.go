@@ -62,7 +62,7 @@ func newFake() *fake {
 		Rooms: []node.RoomStatus{{
 			ID: "12D3room", Name: "<b>lecture</b>", Admission: "open", Members: &members,
 			Streams: []node.StreamStatus{{
-				ID: "aa", State: "live", Role: "relay", Layer: &layer, PathDelayMS: &delay, Switches: 1,
+				ID: "aa", State: "live", Role: "relay", Layer: &layer, Path: []string{}, PathDelayMS: &delay, Switches: 1,
 				Children: []node.ChildStatus{{Peer: "12D3kid", Subtree: 1, Layer: 3}},
 				Slots:    node.SlotStatus{Used: 1, Max: 4}, Subtree: 2, MediaBytes: node.Traffic{In: 7},
 				Tracks: []node.TrackStatus{{ID: "video", Kind: "video", Codec: "H264", Received: 1234, Lost: 2}},
