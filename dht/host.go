@@ -18,7 +18,6 @@ import (
 	recordlib "github.com/libp2p/go-libp2p-record"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -48,7 +47,7 @@ type Host struct {
 	self  pubKey
 	host  host.Host
 	kad   *kaddht.IpfsDHT
-	bytes *metrics.BandwidthCounter
+	bytes traffic
 	clock clock
 	gossip
 	pool pool
@@ -97,7 +96,6 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	}
 	h := &Host{
 		cfg: cfg, log: cfg.Log, key: key, self: publicOf(key),
-		bytes: metrics.NewBandwidthCounter(),
 		ready: make(chan struct{}), table: make(chan struct{}),
 		mdnsFound: map[peer.ID]bool{}, rooms: map[peer.ID]bool{},
 		pool: newPool(), clock: clock{skew: cfg.skew},
@@ -136,7 +134,7 @@ func (h *Host) options(c *libp2p.Config) error {
 		resourceOptions(h.cfg.Volunteer),
 	}
 	if c.Reporter == nil {
-		opts = append(opts, libp2p.BandwidthReporter(h.bytes))
+		opts = append(opts, libp2p.BandwidthReporter(&h.bytes))
 	}
 	if c.PeerKey == nil {
 		opts = append(opts, libp2p.Identity(h.cfg.Key))
@@ -417,29 +415,6 @@ func (h *Host) Close() error {
 		errs = append(errs, h.kad.Close())
 	}
 	return errors.Join(append(errs, h.host.Close())...)
-}
-
-// Stats for the status document.
-type Stats struct {
-	Mode      string // "server" or "client"
-	Table     int    // DHT routing table
-	Connected int
-	BytesIn   uint64 // by libp2p streams: DHT, gossip, identify
-	BytesOut  uint64
-	Dropped   uint64 // records that came too fast, or that nobody took in time
-}
-
-// Stats counts.
-func (h *Host) Stats() Stats {
-	t := h.bytes.GetBandwidthTotals()
-	s := Stats{
-		Mode: "client", Table: h.kad.RoutingTable().Size(), Connected: len(h.host.Network().Peers()),
-		BytesIn: uint64(max(t.TotalIn, 0)), BytesOut: uint64(max(t.TotalOut, 0)), Dropped: h.dropped.Load(),
-	}
-	if slices.Contains(h.host.Mux().Protocols(), kadProto) {
-		s.Mode = "server"
-	}
-	return s
 }
 
 // backoff gives growing waits with jitter (±20%).

@@ -14,6 +14,7 @@ const (
 	inboxAlone   = 2 * time.Second // between looks while gossip has no peer
 	inboxCalm    = 30 * time.Second
 	inboxOnly    = 250 * time.Millisecond // when the DHT is the only carrier
+	inboxAgain   = 2 * time.Second        // at most between looks at a joiner who may offer again
 	inboxJoiners = 64                     // looked at per stream, bucket and look
 	maxPending   = 64                     // offers of ours that wait for answers
 	maxSeen      = 4096                   // offers remembered as seen
@@ -84,7 +85,7 @@ func (b *inbox) due(s slot, now time.Time) bool {
 		if len(b.joiners) >= maxSeen {
 			return false
 		}
-		j = &joinerSlot{wait: backoff{first: inboxOnly, most: 10 * time.Second}}
+		j = &joinerSlot{wait: backoff{first: inboxOnly, most: inboxAgain}}
 		b.joiners[s] = j
 	}
 	if now.Before(j.next) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"log/slog"
 	"slices"
 	"testing"
@@ -301,3 +302,5 @@ func TestNoRoom(t *testing.T) {
 		t.Errorf("nobody to ask: %v", err)
 	}
 }
+
+var hubMembers = flag.Int("hubs", 30, "members in TestHubs")
