@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/watergy/waterfall/internal/vnet"
@@ -16,8 +17,13 @@ import (
 // virtualHost is a host at 25 ms one way from all others, in virtual time.
 func virtualHost(t testing.TB, n *vnet.Network, i int, cfg Config) *Host {
 	t.Helper()
+	return virtualHostAt(t, n.Host(netip.AddrFrom4([4]byte{1, 1, byte(i >> 8), byte(i)}), vnet.HostConfig{}), cfg)
+}
+
+func virtualHostAt(t testing.TB, at *vnet.Host, cfg Config) *Host {
+	t.Helper()
 	cfg.Key = newKey(t)
-	cfg.Libp2p = n.Host(netip.AddrFrom4([4]byte{1, 1, byte(i >> 8), byte(i)}), vnet.HostConfig{}).Libp2pOptions()
+	cfg.Libp2p = append(at.Libp2pOptions(), cfg.Libp2p...)
 	h, err := New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -205,6 +211,25 @@ func TestVolunteerTopics(t *testing.T) {
 	})
 }
 
+// TestClassroom: everybody behind one NAT address comes within the same moment, against
+// the real connection limits.
+func TestClassroom(t *testing.T) {
+	vnet.Run(t, wan, func(t *testing.T, n *vnet.Network) {
+		ownLimits := func(c *libp2p.Config) error { c.ResourceManager = nil; return nil }
+		boot := virtualHost(t, n, 1, Config{Volunteer: true, Libp2p: []libp2p.Option{ownLimits}})
+		cfg := Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}}
+		nat := vnet.HostConfig{NAT: vnet.Restricted, Gateway: netip.MustParseAddr("1.9.9.9")}
+		var class []*Host
+		for i := range 60 {
+			class = append(class, virtualHostAt(t, n.Host(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), nat), cfg))
+		}
+		booted(t, class...)
+		if got := boot.Stats().Connected; got != len(class) {
+			t.Errorf("%d of %d are connected", got, len(class))
+		}
+	})
+}
+
 func testHead(h *Host, r *Room, at place) []byte {
 	hd := newHeader(kindHead, h.self, h.clock.next(), headLife)
 	return hd.sign(h.key, at, r.secret.seal("head", hd, []byte{0}))
@@ -212,9 +237,9 @@ func testHead(h *Host, r *Room, at place) []byte {
 
 // hubs measures gossip through two volunteers, to each of which all members connect,
 // and to nobody else.
-func hubs(t testing.TB, n *vnet.Network, members, messages int) {
-	b1 := virtualHost(t, n, 1, Config{Volunteer: true})
-	b2 := virtualHost(t, n, 2, Config{Volunteer: true})
+func hubs(t testing.TB, host func(i int, cfg Config) *Host, members, messages int) (p50, p99 time.Duration) {
+	b1 := host(1, Config{Volunteer: true})
+	b2 := host(2, Config{Volunteer: true})
 	cfg := Config{Bootstrap: []peer.AddrInfo{infoOf(t, b1), infoOf(t, b2)}}
 	room, err := CreateRoom(newKey(t), RoomOptions{AnyoneSpeaks: true})
 	if err != nil {
@@ -229,7 +254,7 @@ func hubs(t testing.TB, n *vnet.Network, members, messages int) {
 		wg    sync.WaitGroup
 	)
 	for i := range members {
-		hosts = append(hosts, virtualHost(t, n, i+10, cfg))
+		hosts = append(hosts, host(i+10, cfg))
 	}
 	booted(t, hosts...)
 	for _, h := range hosts {
@@ -258,7 +283,7 @@ func hubs(t testing.TB, n *vnet.Network, members, messages int) {
 		})
 		t.Cleanup(sub.Cancel)
 	}
-	time.Sleep(3 * time.Second)
+	sleep(t.Context(), 3*time.Second)
 	for i := range messages {
 		h := hosts[i%members]
 		rec := testHead(h, room, at)
@@ -272,9 +297,9 @@ func hubs(t testing.TB, n *vnet.Network, members, messages int) {
 		if err := h.publish(t.Context(), at, rec); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		sleep(t.Context(), 100*time.Millisecond)
 	}
-	time.Sleep(5 * time.Second)
+	sleep(t.Context(), 5*time.Second)
 	mu.Lock()
 	defer mu.Unlock()
 	slices.Sort(took)
@@ -282,17 +307,28 @@ func hubs(t testing.TB, n *vnet.Network, members, messages int) {
 	if len(took) != want {
 		t.Fatalf("%d of %d messages delivered", len(took), want)
 	}
-	p50, p99 := took[len(took)/2], took[len(took)*99/100]
+	p50, p99 = took[len(took)/2], took[len(took)*99/100]
 	t.Logf("%d members on 2 hubs: 100%% of %d delivered, p50 %v, p99 %v, worst %v", members, want, p50, p99, took[len(took)-1])
 	if p99 > 500*time.Millisecond {
 		t.Errorf("p99 is %v", p99)
 	}
+	return p50, p99
 }
 
 // TestHubs: figure 7 of the first issue, with fewer members; go test -run TestHubs
 // -hubs 150 measures all of it.
 func TestHubs(t *testing.T) {
-	vnet.Run(t, wan, func(t *testing.T, n *vnet.Network) { hubs(t, n, *hubMembers, 40) })
-	wall, cpu := vnet.Clock()
-	t.Logf("%v wall, %v CPU of the whole process", wall, cpu)
+	vnet.Run(t, wan, func(t *testing.T, n *vnet.Network) {
+		hubs(t, func(i int, cfg Config) *Host { return virtualHost(t, n, i, cfg) }, *hubMembers, 40)
+	})
+}
+
+// BenchmarkHubs is the same on loopback, where computing costs time: go test -run - -bench
+// Hubs -benchtime 1x -hubs 150 ./dht
+func BenchmarkHubs(b *testing.B) {
+	for range b.N {
+		p50, p99 := hubs(b, func(_ int, cfg Config) *Host { return loopHost(b, cfg) }, *hubMembers, 40)
+		b.ReportMetric(float64(p50.Milliseconds()), "p50-ms")
+		b.ReportMetric(float64(p99.Milliseconds()), "p99-ms")
+	}
 }
