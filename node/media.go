@@ -14,9 +14,6 @@ import (
 	"github.com/watergy/waterfall/stream/playback"
 )
 
-// errWaiting is for players that come before there is anything to play.
-var errWaiting = fmt.Errorf("%w: no speaker in this room (hint: try again in a moment)", playback.ErrNotLive)
-
 // source is what a player needs of this stream.
 func (s *live) source() playback.Source {
 	return playback.Source{History: s.hist, Sealer: s.sealer, Delay: s.room.delay}
@@ -49,7 +46,7 @@ func (r *room) pick(id string) (playback.Source, error) {
 			return s.source(), nil
 		}
 	}
-	return playback.Source{}, errWaiting
+	return playback.Source{}, playback.ErrNotLive
 }
 
 // haveMedia says whether anything has come yet.
