@@ -15,7 +15,7 @@ beep="aevalsrc='0.3*sin(2*PI*880*t)*lt(mod(t\,1)\,0.08)':sample_rate=48000:durat
 
 ffmpeg -hide_banner -loglevel warning -y -f lavfi -i "$picture" -f lavfi -i "$beep" \
 	-vf "drawtext=$text:fontsize=56:y=h*0.36:text=Waterfall,drawtext=$text:fontsize=72:y=h*0.56:text='%{pts\:hms}'" \
-	-c:v libx264 -preset veryslow -profile:v baseline -pix_fmt yuv420p -bf 0 -g 30 -sc_threshold 0 \
+	-c:v libx264 -preset veryslow -profile:v baseline -level 3.1 -refs 2 -pix_fmt yuv420p -bf 0 -g 30 -sc_threshold 0 \
 	-b:v 900k -maxrate 1000k -bufsize 500k \
 	-c:a libopus -b:a 48k -ac 2 -frame_duration 20 -application audio \
 	-map_metadata -1 -fflags +bitexact -flags:v +bitexact -flags:a +bitexact \

@@ -1,0 +1,69 @@
+package wish
+
+import (
+	"strings"
+	"testing"
+)
+
+// What Chromium offers to receive, shortened to what matters here.
+const chromium = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n" +
+	"m=audio 9 UDP/TLS/RTP/SAVPF 111 9\r\na=mid:0\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\na=rtpmap:9 G722/8000\r\n" +
+	"m=video 9 UDP/TLS/RTP/SAVPF 96 103 107 109 117 123\r\na=mid:1\r\na=rtpmap:96 VP8/90000\r\n" +
+	"a=rtpmap:103 H264/90000\r\na=fmtp:103 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f\r\n" +
+	"a=rtpmap:107 H264/90000\r\na=fmtp:107 level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42001f\r\n" +
+	"a=rtpmap:109 H264/90000\r\na=fmtp:109 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n" +
+	"a=rtpmap:117 h264/90000\r\na=fmtp:117 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4D001F\r\n" +
+	"a=rtpmap:123 H264/90000\r\na=fmtp:123 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=64001f\r\n"
+
+func TestOffer(t *testing.T) {
+	o, err := ParseOffer(chromium)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Count("audio") != 1 || o.Count("video") != 1 {
+		t.Errorf("%d audio, %d video", o.Count("audio"), o.Count("video"))
+	}
+	if c, ok := o.Opus(); !ok || c.PayloadType != 111 || c.Channels != 2 || c.SDPFmtpLine != "minptime=10;useinbandfec=1" {
+		t.Errorf("opus: %+v", c)
+	}
+	for _, c := range []struct {
+		wish string
+		want uint8
+	}{{"42e0", 109}, {"4200 42e0", 103}, {"4d", 117}, {"64 4d", 123}, {"f400 64", 123}, {"f400", 103}, {"", 103}} {
+		if got, ok := o.H264(strings.Fields(c.wish)...); !ok || uint8(got.PayloadType) != c.want {
+			t.Errorf("wishing for %q: format %d, want %d", c.wish, got.PayloadType, c.want)
+		}
+	}
+	o, err = ParseOffer(strings.ReplaceAll(chromium, "packetization-mode=1", "packetization-mode=0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := o.H264("42e0"); ok {
+		t.Error("packetization mode 0 does not carry our packets")
+	}
+}
+
+func TestCandidates(t *testing.T) {
+	got, err := candidates("a=ice-ufrag:x\r\nm=audio 9 RTP/AVP 0\r\na=mid:a\r\na=candidate:1 1 udp 1 1.2.3.4 5 typ host\r\na=end-of-candidates\r\n")
+	if err != nil || len(got) != 1 || got[0].Candidate != "candidate:1 1 udp 1 1.2.3.4 5 typ host" || *got[0].SDPMid != "a" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := candidates(strings.Repeat("a=candidate:1\n", maxCandidates+1)); err == nil {
+		t.Error("candidates without end pass")
+	}
+}
+
+func FuzzOffer(f *testing.F) {
+	f.Add(chromium)
+	f.Fuzz(func(_ *testing.T, text string) {
+		if o, err := ParseOffer(text); err == nil {
+			o.H264("42e0", "")
+			o.Opus()
+		}
+	})
+}
+
+func FuzzCandidates(f *testing.F) {
+	f.Add("a=mid:0\r\na=candidate:1 1 udp 1 1.2.3.4 5 typ host\r\n")
+	f.Fuzz(func(_ *testing.T, text string) { _, _ = candidates(text) })
+}
