@@ -375,18 +375,24 @@ func (h *Host) Bootstrapped(ctx context.Context) error {
 
 // awaitTable waits until there is somebody in the DHT to ask, at most for d.
 func (h *Host) awaitTable(ctx context.Context, d time.Duration) bool {
-	if h.kad.RoutingTable().Size() > 0 {
-		return true
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	// Peers that we did not choose get into the table by kad-dht's own ways, which tell
+	// nobody, hence the ticks.
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for h.kad.RoutingTable().Size() == 0 {
+		select {
+		case <-h.table:
+			return h.kad.RoutingTable().Size() > 0
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		case <-h.ctx.Done():
+			return false
+		}
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-h.table:
-	case <-t.C:
-	case <-ctx.Done():
-	case <-h.ctx.Done():
-	}
-	return h.kad.RoutingTable().Size() > 0
+	return true
 }
 
 // ID is the peer ID of the host.

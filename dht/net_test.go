@@ -303,4 +303,27 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
+// TestLAN: two laptops whose bootstrap node is gone find each other by mDNS, and keep
+// each other's records.
+func TestLAN(t *testing.T) {
+	gone := peer.AddrInfo{ID: newActor("gone").pub.ID(), Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/9/quic-v1")}}
+	a := loopHost(t, Config{Bootstrap: []peer.AddrInfo{gone}})
+	b := loopHost(t, Config{Bootstrap: []peer.AddrInfo{gone}})
+	found{a}.HandlePeerFound(infoOf(t, b))
+	found{b}.HandlePeerFound(infoOf(t, a))
+	room, err := CreateRoom(newKey(t), RoomOptions{AnyoneSpeaks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.awaitTable(t.Context(), 5*time.Second) || a.Stats().Mode != "server" {
+		t.Fatalf("alone on the LAN: %+v", a.Stats())
+	}
+	if err := a.PutRoom(deadline(t, 5*time.Second), room); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.FetchRoom(deadline(t, 5*time.Second), room.ID); err != nil {
+		t.Fatal(err)
+	}
+}
+
 var hubMembers = flag.Int("hubs", 30, "members in TestHubs")

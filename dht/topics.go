@@ -60,7 +60,7 @@ func (h *Host) startGossip() (err error) {
 	params := pubsub.DefaultGossipSubParams()
 	features := pubsub.GossipSubDefaultFeatures
 	if relays {
-		// With the defaults members that all hang on two hubs lose 15–18%.
+		// With the defaults members that all hang on two hubs lose 15–18%: most are pruned.
 		params.D, params.Dlo, params.Dhi, params.Dscore, params.Dout = 64, 32, 512, 32, 8
 		// A hub sends to all its subscribers, in its mesh or not: a joiner need not wait
 		// for a heartbeat to be grafted, nor an orphan for the back-off (a minute, at worst)
