@@ -43,10 +43,10 @@ func (p *Peer) raise(stamp uint64) {
 	}
 }
 
-// frozen says that a candidate is attached but does not deliver yet: its place was
-// compared with ours, so ours must not get better meanwhile.
+// frozen says that a candidate's place is being compared with ours, or has been and it
+// does not deliver yet: ours must not get better meanwhile.
 func (p *Peer) frozen() bool {
-	return p.seek.cand != nil && p.seek.cand.attached
+	return p.seek.cand != nil && p.seek.cand.up
 }
 
 // wantFresh gets a newer stamp for child c: from the root itself, or from above.
@@ -59,8 +59,13 @@ func (p *Peer) wantFresh(c *child) {
 		return
 	}
 	c.fresh = true
-	if p.attached() && !p.now.Before(p.askedAt.Add(freshGap)) {
-		p.askedAt = p.now
+	p.askDue = true
+}
+
+// askFresh passes the children's wish for a newer stamp upwards, many as one.
+func (p *Peer) askFresh() {
+	if p.askDue && p.attached() && !p.now.Before(p.askedAt.Add(freshGap)) {
+		p.askDue, p.askedAt = false, p.now
 		p.send(p.parent, Fresh{})
 	}
 }

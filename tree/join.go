@@ -30,6 +30,7 @@ type candidate struct {
 	told     bool  // path came from the candidate itself, with stamp and contacts
 	stamp    uint64
 	up       bool      // linked
+	asked    bool      // for a newer stamp
 	attached bool      // asked to deliver
 	badAt    time.Time // last heard to be silent or starved
 	until    time.Time
@@ -236,7 +237,13 @@ func (p *Peer) tryAttach(c *candidate) {
 	}
 	if len(p.kids) == 0 {
 		p.best = label{}
-	} else if !c.told || !labelOf(c.stamp, len(c.path)-1).better(p.best) {
+	} else if !c.told {
+		return
+	} else if !labelOf(c.stamp, len(c.path)-1).better(p.best) {
+		if !c.asked {
+			c.asked = true
+			p.send(c.node, Fresh{})
+		}
 		return
 	}
 	c.attached = true

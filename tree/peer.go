@@ -74,6 +74,7 @@ type Peer struct {
 	// Freshness (fresh.go).
 	stamp   uint64 // the root's newest number that has come down the tree; the root's own
 	best    label  // best place held since there are children
+	askDue  bool   // a child wants a newer stamp
 	askedAt time.Time
 
 	// Below (slots.go).
@@ -172,6 +173,7 @@ func (p *Peer) Step(now time.Time, ev Event) []Action {
 		p.tellHead()
 	} else {
 		p.tellSum()
+		p.askFresh()
 	}
 	p.tellWatch()
 	return p.out
@@ -237,6 +239,9 @@ func (p *Peer) Deadline() time.Time {
 			earlier(p.downAt.Add(headPeriod))
 		}
 	} else if p.attached() {
+		if p.askDue {
+			earlier(p.askedAt.Add(freshGap))
+		}
 		if p.dirty {
 			earlier(p.sumAt.Add(sumGap))
 		}
