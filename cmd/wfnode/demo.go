@@ -230,7 +230,7 @@ func (d *demo) finish(interrupted bool) error {
 	s := summarize(views, d.allLive)
 	d.screen.show(drawTree(views))
 	if d.out.json {
-		fmt.Fprintln(d.out.w, s.json())
+		fmt.Fprintln(d.out.w, compact(s))
 	} else {
 		s.print(d.out.w)
 	}

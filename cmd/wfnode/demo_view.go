@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -202,14 +201,6 @@ func summarize(views []view, allLive time.Duration) summary {
 		s.Switches += v.switches
 	}
 	return s
-}
-
-func (s summary) json() string {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return `{"event":"summary"}`
-	}
-	return string(b)
 }
 
 func (s summary) print(w io.Writer) {

@@ -77,17 +77,24 @@ func (o *output) say(event, value string, more ...field) {
 func object(fields []field) string {
 	var b strings.Builder
 	for i, f := range fields {
-		v, err := json.Marshal(f.value)
-		if err != nil {
-			v = []byte("null")
-		}
 		sep := ","
 		if i == 0 {
 			sep = "{"
 		}
-		fmt.Fprintf(&b, "%s%q:%s", sep, f.name, v)
+		fmt.Fprintf(&b, "%s%q:%s", sep, f.name, compact(f.value))
 	}
 	return b.String() + "}"
+}
+
+// compact is v as JSON in one line, with & as it is: tickets are full of them.
+func compact(v any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return "null"
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // newLog is the program's log on standard error.

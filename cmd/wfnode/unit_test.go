@@ -153,14 +153,16 @@ func TestOutput(t *testing.T) {
 		o.w = &b
 		o.say("peer", "12D3")
 		o.say("ready", "")
+		o.say("ticket", "waterfall:x?name=a&b=/ip4/127.0.0.1")
 		o.say("live", "ab", field{"role", "relay"}, field{"layer", 2})
 		return b.String()
 	}
-	if got, want := say(&output{}), "peer: 12D3\nready\nlive: ab (role relay, layer 2)\n"; got != want {
+	if got, want := say(&output{}), "peer: 12D3\nready\nticket: waterfall:x?name=a&b=/ip4/127.0.0.1\nlive: ab (role relay, layer 2)\n"; got != want {
 		t.Errorf("text:\n%s", got)
 	}
 	want := `{"event":"peer","peer":"12D3"}
 {"event":"ready"}
+{"event":"ticket","ticket":"waterfall:x?name=a&b=/ip4/127.0.0.1"}
 {"event":"live","live":"ab","role":"relay","layer":2}
 `
 	if got := say(&output{json: true}); got != want {
@@ -225,13 +227,13 @@ func TestSummary(t *testing.T) {
 		{name: "listener 1", peer: "P1", parent: "P0", live: true, layer: 1, attached: true, received: 5, lost: 2, switches: 1},
 		{name: "listener 2", peer: "P2"},
 	}
-	got := summarize(views, 0).json()
+	got := compact(summarize(views, 0))
 	for _, part := range []string{`"nodes":2,"live":1,"all_live_ms":null,"layers":[1,1],"lost":2,"switches":1,"received":5`, `"parent":null,"layer":null,"live":false`} {
 		if !strings.Contains(got, part) {
 			t.Errorf("no %s in %s", part, got)
 		}
 	}
-	if got := summarize(views, 1500*time.Millisecond).json(); !strings.Contains(got, `"all_live_ms":1500`) {
+	if got := compact(summarize(views, 1500*time.Millisecond)); !strings.Contains(got, `"all_live_ms":1500`) {
 		t.Errorf("no time in %s", got)
 	}
 }
