@@ -19,7 +19,7 @@ import (
 	"github.com/watergy/waterfall/stream"
 )
 
-const patience = 10 * time.Second
+const patience = 10 * time.Second // of tests: a loaded machine is slow
 
 // node is an engine whose events are collected.
 type node struct {
@@ -482,10 +482,11 @@ func TestResumeFromSecondParent(t *testing.T) {
 
 	net[0].down.Store(true) // killed: it neither sends nor says good-bye
 	died := time.Now()
-	silent := child.wait(up[0], Silent)
+	child.wait(up[0], Silent)
+	silent := time.Since(died)
 	up[1].Take(far)
 	child.wait(up[1], Flowing)
-	t.Logf("silence reported after %v (it says %v), first packet again after %v", time.Since(died), silent.For, time.Since(died))
+	t.Logf("silence reported after %v, first packet again after %v", silent, time.Since(died))
 	had := video(far).Received
 	until(t, "100 packets more", far, func() bool { return video(far).Received >= had+100 })
 
@@ -528,9 +529,7 @@ func TestStarvedAndAlive(t *testing.T) {
 	if ev, ok := a.find(up, Silent); ok {
 		t.Errorf("a parent that lives is reported silent: %+v", ev)
 	}
-	if far.Starving(time.Now()) < silentAfter {
-		t.Error("its own children would not hear of it")
-	}
+	until(t, "its own children would hear of it", far, func() bool { return far.Starving(time.Now()) >= silentAfter })
 }
 
 func TestRTT(t *testing.T) {
