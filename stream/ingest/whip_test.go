@@ -2,10 +2,12 @@ package ingest_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -191,4 +193,40 @@ func TestWHIPPublish(t *testing.T) {
 	third := mediatest.NewClient(t)
 	publish(t, third)
 	mediatest.Connect(t, third, srv.URL+"/whip/room")
+}
+
+// A publisher that vanishes without DELETE ends its stream and frees its place.
+func TestWHIPPublisherVanishes(t *testing.T) {
+	target, _, srv := whip(t)
+	pc := mediatest.NewClient(t)
+	tracks := publish(t, pc)
+	mediatest.Connect(t, pc, srv.URL+"/whip/room")
+	play(t, tracks)
+	target.Wait(10 * time.Second)
+	if err := pc.Close(); err != nil {
+		t.Fatal(err)
+	}
+	target.WaitEnd(10 * time.Second)
+}
+
+// When the node will not take the stream, the publisher's connection ends.
+func TestWHIPTargetRefuses(t *testing.T) {
+	target, _, srv := whip(t)
+	target.Deny = errors.New("you may not speak here")
+	pc := mediatest.NewClient(t)
+	tracks := publish(t, pc)
+	gone := make(chan struct{})
+	var once sync.Once
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		if s == webrtc.PeerConnectionStateClosed || s == webrtc.PeerConnectionStateFailed {
+			once.Do(func() { close(gone) })
+		}
+	})
+	mediatest.Connect(t, pc, srv.URL+"/whip/room")
+	play(t, tracks)
+	select {
+	case <-gone:
+	case <-time.After(10 * time.Second):
+		t.Error("the publisher is not told")
+	}
 }

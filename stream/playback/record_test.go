@@ -62,6 +62,7 @@ func decode(t *testing.T, file string) (frames int, length time.Duration) {
 // A recording plays without an error, in sync, can be searched, and, cut off anywhere as
 // by a kill, plays up to there.
 func TestRecord(t *testing.T) {
+	t.Parallel()
 	_, src := clip(t)
 	file := filepath.Join(t.TempDir(), "a.mkv")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -134,6 +135,7 @@ func TestRecord(t *testing.T) {
 // A picture that is broken by loss is left out up to the next keyframe; what remains
 // decodes without an error.
 func TestRecordSkipsBrokenGroups(t *testing.T) {
+	t.Parallel()
 	_, src := clip(t)
 	lossy := stream.NewHistory(src.History.ID(), stream.HistoryConfig{})
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
@@ -172,6 +174,7 @@ func TestRecordSkipsBrokenGroups(t *testing.T) {
 }
 
 func TestRecordRefuses(t *testing.T) {
+	t.Parallel()
 	_, src := clip(t)
 	dir := t.TempDir()
 	there := filepath.Join(dir, "there.mkv")

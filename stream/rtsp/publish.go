@@ -33,22 +33,22 @@ func (h *handler) OnAnnounce(c *gortsplib.ServerHandlerOnAnnounceCtx) (*base.Res
 	path := trim(c.Path)
 	p := &publisher{s: h.server(), path: path}
 	if err := p.choose(c.Description); err != nil {
-		return h.refuse(base.StatusUnsupportedMediaType, "publisher turned away", path, err), nil
+		return h.refuse(base.StatusUnsupportedMediaType, "publisher", path, err), nil
 	}
 	t, err := h.cfg.Target(path)
 	if err != nil {
-		return h.refuse(base.StatusNotFound, "publisher turned away", path, err), nil
+		return h.refuse(base.StatusNotFound, "publisher", path, err), nil
 	}
 	var fmtp string
 	if f, ok := p.videoFmt.(*format.H264); ok {
 		fmtp = avc.Params{SPS: f.SPS, PPS: f.PPS}.Fmtp()
 	}
 	if p.feed, err = ingest.NewFeed(t, p.video != nil, p.audio != nil, fmtp, h.cfg.Log); err != nil {
-		return h.refuse(base.StatusUnsupportedMediaType, "publisher turned away", path, err), nil
+		return h.refuse(base.StatusUnsupportedMediaType, "publisher", path, err), nil
 	}
 	if !h.server().claim(p) {
 		err := errors.New("somebody is publishing here already (hint: end that first)")
-		return h.refuse(base.StatusForbidden, "publisher turned away", path, err), nil
+		return h.refuse(base.StatusForbidden, "publisher", path, err), nil
 	}
 	c.Session.SetUserData(p)
 	return done(), nil

@@ -96,7 +96,7 @@ func (h *handler) find(path, query string) (*reader, *base.Response) {
 		r, err = h.server().newReader(path, query, src, catalog)
 	}
 	if err != nil {
-		return nil, h.refuse(base.StatusNotFound, "reader turned away", path, err)
+		return nil, h.refuse(base.StatusNotFound, "reader", path, err)
 	}
 	return r, nil
 }

@@ -153,8 +153,12 @@ func (h *handler) OnStreamWriteError(*gortsplib.ServerHandlerOnStreamWriteErrorC
 func done() *base.Response { return &base.Response{StatusCode: base.StatusOK} }
 
 // refuse says no in words: ffmpeg shows the reason to its user.
-func (h *handler) refuse(code base.StatusCode, what, path string, err error) *base.Response {
-	h.cfg.Log.Warn(what, "path", path, "err", err)
+func (h *handler) refuse(code base.StatusCode, who, path string, err error) *base.Response {
+	level := slog.LevelWarn
+	if errors.Is(err, playback.ErrNotLive) {
+		level = slog.LevelInfo // players ask again and again
+	}
+	h.cfg.Log.Log(h.ctx, level, who+" turned away", "path", path, "err", err)
 	reason := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return ' '
