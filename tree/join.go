@@ -138,10 +138,15 @@ func rankOpening(layer int) int {
 	return layer
 }
 
-// backOff waits before the next round, which wants a newer head.
+// backOff waits before the next round, which wants a newer head: less long when there
+// was room and others were faster.
 func (p *Peer) backOff() {
 	s := &p.seek
-	d := min(backoffMin<<min(s.rounds, 8), backoffMax)
+	most := backoffMax
+	if p.head.Free > 0 {
+		most = backoffRace
+	}
+	d := min(backoffMin<<min(s.rounds, 8), most)
 	s.rounds++
 	s.spent = false
 	s.at = p.now.Add(d/2 + p.jitter(d))

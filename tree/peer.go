@@ -31,6 +31,7 @@ const (
 	starveJitter   = 2 * time.Second
 	leaveWait      = 2500 * time.Millisecond // for children to move; the process has 3 s (INTERFACE)
 	backoffMin     = 200 * time.Millisecond
+	backoffRace    = 1 * time.Second
 	backoffMax     = 5 * time.Second
 	defaultSilence = 300 * time.Millisecond
 )
