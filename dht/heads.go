@@ -2,6 +2,7 @@ package dht
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -330,9 +331,12 @@ func (p *Presence) tendPuts() {
 }
 
 func (p *Presence) putHeads(ctx context.Context, heads []Head, list bool) {
-	p.h.awaitTable(ctx, headPutEvery)
 	at, rec := p.headRecord(heads...)
-	err := p.h.put(ctx, dhtKey(kindHead, p.h.self, at, nil), rec)
+	key := dhtKey(kindHead, p.h.self, at, nil)
+	err := p.h.put(ctx, key, rec)
+	if errors.Is(err, ErrNotReached) && p.h.awaitTable(ctx, headPutEvery) {
+		err = p.h.put(ctx, key, rec)
+	}
 	if list && err == nil {
 		err = p.h.provide(ctx, p.room.secret.rendezvous("heads", nil, 0))
 	}

@@ -373,8 +373,12 @@ func (h *Host) Bootstrapped(ctx context.Context) error {
 	return fmt.Errorf("no bootstrap node answered: %s (hint: is it running, and is its UDP port open? --bootstrap names another)", strings.Join(tried, ", "))
 }
 
-// awaitTable waits until there is somebody in the DHT to ask, at most for d.
+// awaitTable waits until there is somebody in the DHT to ask, at most for d; a host
+// that knows no way to others does not wait.
 func (h *Host) awaitTable(ctx context.Context, d time.Duration) bool {
+	if len(h.boot) == 0 && !h.cfg.MDNS {
+		return true
+	}
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	// Peers that we did not choose get into the table by kad-dht's own ways, which tell

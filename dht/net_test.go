@@ -209,6 +209,85 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// TestNoBootstrapNode: a speaker whose own address is in the ticket is DHT server and
+// relay for its listeners, who know nobody else.
+func TestNoBootstrapNode(t *testing.T) {
+	for _, signal := range []Signal{Both, Gossip, DHT} {
+		t.Run(string(signal), func(t *testing.T) {
+			sh := loopHost(t, Config{Signal: signal})
+			room, err := CreateRoom(newKey(t), RoomOptions{Speakers: []peer.ID{sh.ID()}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := sh.PutRoom(deadline(t, 5*time.Second), room); err != nil {
+				t.Fatal(err)
+			}
+			sp := enter(t, sh, room, "speaker")
+			stream := [16]byte{9}
+			speak(t, sp, stream)
+			began := time.Now()
+			var ps []*Presence
+			for range 2 {
+				h := loopHost(t, Config{Bootstrap: []peer.AddrInfo{infoOf(t, sh)}, Signal: signal})
+				if err := h.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				r, err := h.FetchRoom(deadline(t, 5*time.Second), room.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p := enter(t, h, r, "listener")
+				p.Watch(true, nil)
+				next(t, "head", p.Heads(), 5*time.Second)
+				ps = append(ps, p)
+			}
+			// The second joins below the first.
+			entry, joiner := ps[0], ps[1]
+			entry.Watch(false, [][16]byte{stream})
+			if err := joiner.SendOffer(stream, entry.h.ID(), entry.Box(), 1, []byte("offer")); err != nil {
+				t.Fatal(err)
+			}
+			if err := entry.SendAnswer(next(t, "offer", entry.Offers(), 5*time.Second), []byte("answer")); err != nil {
+				t.Fatal(err)
+			}
+			if a := next(t, "answer", joiner.Answers(), 5*time.Second); a.From != entry.h.ID() {
+				t.Errorf("answer %+v", a)
+			}
+			t.Logf("took %v", time.Since(began))
+			select {
+			case o := <-sp.Offers():
+				t.Errorf("the speaker got an offer sealed to another: %+v", o)
+			default:
+			}
+		})
+	}
+}
+
+// TestEnded: a stream's end is in the DHT also when its speaker leaves at once.
+func TestEnded(t *testing.T) {
+	boot := loopHost(t, Config{Volunteer: true})
+	cfg := Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}, Signal: DHT}
+	sh, jh := loopHost(t, cfg), loopHost(t, cfg)
+	for _, h := range []*Host{sh, jh} {
+		if err := h.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	room, err := CreateRoom(newKey(t), RoomOptions{Speakers: []peer.ID{sh.ID()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sp := enter(t, sh, room, "speaker")
+	sp.PublishHead(Head{Stream: [16]byte{1}, Seq: 1})
+	sp.PublishHead(Head{Stream: [16]byte{1}, Seq: 2, Ended: true})
+	sp.Leave()
+	jp := enter(t, jh, room, "listener")
+	jp.Watch(true, nil)
+	if h := next(t, "head", jp.Heads(), 5*time.Second); !h.Ended || h.Seq != 2 {
+		t.Errorf("head %+v", h)
+	}
+}
+
 // TestMembers: the DHT lists who is there, and not who has left.
 func TestMembers(t *testing.T) {
 	boot := loopHost(t, Config{Volunteer: true})

@@ -6,7 +6,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	mrand "math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,9 +75,12 @@ func (h *Host) Enter(r *Room, m Member) (*Presence, error) {
 		return nil, fmt.Errorf("entering the room: %w", err)
 	}
 	h.mu.Lock()
-	taken := h.rooms[r.ID]
+	taken, closed := h.rooms[r.ID], h.ctx.Err() != nil
 	h.rooms[r.ID] = true
 	h.mu.Unlock()
+	if closed {
+		return nil, errors.New("entering the room: the host is closed")
+	}
 	if taken {
 		return nil, fmt.Errorf("this node is in room %s already", r.ID)
 	}
@@ -117,16 +122,19 @@ func (p *Presence) Box() [32]byte { return [32]byte(p.box.PublicKey().Bytes()) }
 // Watch says what to listen for: heads (a node without a parent), offers per stream
 // (the speaker and head entries). Answers are listened for while an offer is out.
 func (p *Presence) Watch(heads bool, offers [][16]byte) {
+	streams := make(map[[16]byte]bool, len(offers))
+	for _, s := range offers {
+		streams[s] = true
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if heads == p.watch && maps.Equal(streams, p.streams) {
+		return
+	}
 	if heads && !p.watch {
 		p.heard.restart()
 	}
-	p.watch = heads
-	p.streams = make(map[[16]byte]bool, len(offers))
-	for _, s := range offers {
-		p.streams[s] = true
-	}
+	p.watch, p.streams = heads, streams
 	p.want(time.Now().Add(topicLinger))
 	notify(p.headsKick)
 	notify(p.inboxKick)
@@ -283,11 +291,11 @@ func (p *Presence) say(at place, rec []byte, life time.Duration) {
 
 // tendMember keeps our member record and its listing fresh.
 func (p *Presence) tendMember() {
-	retry := backoff{first: time.Second, most: time.Minute}
+	retry := backoff{first: 100 * time.Millisecond, most: time.Minute}
 	for {
-		p.h.awaitTable(p.ctx, time.Minute)
 		wait := jitter(memberRefresh)
 		if err := p.putMember(p.ctx, false); err != nil {
+			p.h.awaitTable(p.ctx, time.Minute)
 			wait = retry.next()
 			if p.ctx.Err() == nil && !errors.Is(err, ErrNotReached) {
 				p.h.log.Debug("the member record was not stored", "err", err)
@@ -322,10 +330,10 @@ func (p *Presence) tendRoom() {
 	if !p.room.fetched {
 		wait = 0
 	}
-	retry := backoff{first: time.Second, most: time.Minute}
+	retry := backoff{first: 100 * time.Millisecond, most: time.Minute}
 	for sleep(p.ctx, wait) {
-		p.h.awaitTable(p.ctx, time.Minute)
 		if err := p.h.PutRoom(p.ctx, p.room); err != nil {
+			p.h.awaitTable(p.ctx, time.Minute)
 			wait = retry.next()
 			continue
 		}
@@ -384,10 +392,19 @@ func (p *Presence) Offers() <-chan Offer { return p.offers }
 // Answers delivers answers to our offers, once each.
 func (p *Presence) Answers() <-chan Answer { return p.answers }
 
-// Leave ends it and waits for its goroutines. It says goodbye to the DHT for at most 0.5 s.
+// Leave ends it and waits for its goroutines. It says goodbye to the DHT for at most 0.5 s, and if a
+// stream of ours has ended, says so there.
 func (p *Presence) Leave() {
 	ctx, cancel := context.WithTimeout(p.ctx, goodbye)
-	_ = p.putMember(ctx, true) // the record would go by itself
+	p.mu.Lock()
+	heads := p.liveHeads(time.Now())
+	p.mu.Unlock()
+	var last sync.WaitGroup
+	last.Go(func() { _ = p.putMember(ctx, true) }) // the record would go by itself
+	if slices.ContainsFunc(heads, func(h Head) bool { return h.Ended }) && p.h.cfg.Signal != Gossip {
+		last.Go(func() { p.putHeads(ctx, heads, false) })
+	}
+	last.Wait()
 	cancel()
 	p.cancel()
 	p.wg.Wait()

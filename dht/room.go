@@ -170,7 +170,7 @@ func (h *Host) FetchRoom(ctx context.Context, id peer.ID) (*Room, error) {
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("fetching room %s: %w", id, err)
-		case !answered:
+		case !answered && h.alone() != nil:
 			return nil, fmt.Errorf("fetching room %s: %w", id, ErrNotReached)
 		}
 		return nil, fmt.Errorf("fetching room %s: %w", id, ErrNoRoom)
@@ -183,7 +183,8 @@ func (h *Host) FetchRoom(ctx context.Context, id peer.ID) (*Room, error) {
 	return r, nil
 }
 
-// PutRoom stores the record in the DHT; ErrNotReached if nobody took it.
+// PutRoom stores the record in the DHT; ErrNotReached if nobody took it. A host without
+// bootstrap nodes is a server itself, and keeps it for others.
 func (h *Host) PutRoom(ctx context.Context, r *Room) error {
 	if err := h.put(ctx, dhtKey(kindRoom, r.key, place{}, nil), r.Record); err != nil {
 		return fmt.Errorf("putting room %s: %w", r.ID, err)

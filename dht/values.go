@@ -57,12 +57,11 @@ func (h *Host) getOnce(ctx context.Context, key string) (value []byte, answered 
 func (h *Host) put(ctx context.Context, key string, value []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
+	err := h.kad.PutValue(ctx, key, value)
 	if h.kad.RoutingTable().Size() == 0 {
-		// Keep it here for those who will ask us, and say that nobody else has it.
-		_ = h.kad.PutValue(ctx, key, value)
-		return ErrNotReached
+		return h.alone() // it is kept here for those who will ask us
 	}
-	if err := h.kad.PutValue(ctx, key, value); err != nil {
+	if err != nil {
 		return fmt.Errorf("storing in the DHT: %w", err)
 	}
 	return nil
@@ -74,9 +73,18 @@ func (h *Host) provide(ctx context.Context, c cid.Cid) error {
 	defer cancel()
 	err := h.kad.Provide(ctx, c, true)
 	if h.kad.RoutingTable().Size() == 0 {
-		return ErrNotReached
+		return h.alone()
 	}
 	return err
+}
+
+// alone is what it means that nobody else is in the DHT: all is well for a host without
+// bootstrap nodes, which is itself the server that others ask.
+func (h *Host) alone() error {
+	if len(h.boot) == 0 {
+		return nil
+	}
+	return ErrNotReached
 }
 
 // providers finds at most n hosts listed under c, without ourselves.
