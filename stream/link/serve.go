@@ -165,9 +165,9 @@ func (s *serving) run() {
 func (s *serving) orders() bool {
 	s.l.mu.Lock()
 	if s.l.ended || s.revoked || s.stop {
+		s.setCursor(nil) // before the next sender may start
 		s.running, s.stop = false, false
 		s.l.mu.Unlock()
-		s.setCursor(nil)
 		return false
 	}
 	restart, from, wants := s.restart, s.from, s.wants
