@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
+	"github.com/pion/rtp"
 )
 
 // Parameter sets as x264 writes them: Constrained Baseline 854x480, and High with B-frames.
@@ -172,4 +173,24 @@ func FuzzSPS(f *testing.F) {
 func FuzzFmtp(f *testing.F) {
 	f.Add("packetization-mode=1;sprop-parameter-sets=Z0LAHw==,aM4=")
 	f.Fuzz(func(_ *testing.T, s string) { ParseFmtp(s) })
+}
+
+func FuzzFrames(f *testing.F) {
+	f.Add([]byte{3, 0x67, 1, 2, 2, 0x65, 1}, uint16(0xffff))
+	f.Add([]byte{3, 0x7c, 0x85, 1, 3, 0x7c, 0x45, 2, 6, 24, 0, 1, 0x67, 0, 0}, uint16(0))
+	f.Fuzz(func(_ *testing.T, b []byte, seq uint16) {
+		var frames Frames
+		var p Params
+		for t := uint32(0); len(b) > 0; t++ {
+			n := min(int(b[0]&0x7f), len(b)-1)
+			au, _, err := frames.Push(&rtp.Packet{
+				Header:  rtp.Header{SequenceNumber: seq + uint16(t), Timestamp: t / 3, Marker: b[0]&0x80 != 0},
+				Payload: b[1 : 1+n],
+			})
+			if err == nil && au != nil {
+				p.Normalize(au)
+			}
+			b = b[1+n:]
+		}
+	})
 }
