@@ -24,6 +24,7 @@ import (
 type crowd struct {
 	t    *testing.T
 	net  *vnet.Network
+	cfg  crowdConfig
 	room *dht.Room
 
 	volunteer, speaker *member
@@ -39,14 +40,20 @@ type member struct {
 	ip   netip.Addr
 	name string
 	dead bool
+	nat  bool
+}
+
+type crowdConfig struct {
+	stun    string // host:port; empty: none
+	speaker vnet.HostConfig
 }
 
 // newCrowd starts a volunteer and a speaker with the test clip.
-func newCrowd(t *testing.T, net *vnet.Network) *crowd {
-	c := &crowd{t: t, net: net}
+func newCrowd(t *testing.T, net *vnet.Network, cfg crowdConfig) *crowd {
+	c := &crowd{t: t, net: net, cfg: cfg}
 	t.Cleanup(c.close)
 	c.volunteer = c.start(0, vnet.HostConfig{}, node.Config{Volunteer: true})
-	c.speaker = c.start(1, vnet.HostConfig{}, node.Config{})
+	c.speaker = c.start(1, cfg.speaker, node.Config{})
 	room, err := dht.CreateRoom(key(t, "room"), dht.RoomOptions{
 		Name: "crowd", Speakers: []peer.ID{c.speaker.ID()}, Now: time.Now(),
 	})
@@ -80,10 +87,17 @@ func key(t *testing.T, name string) crypto.PrivKey {
 // start starts node i on a host of its own.
 func (c *crowd) start(i int, hc vnet.HostConfig, nc node.Config) *member {
 	c.t.Helper()
-	m := &member{ip: netip.AddrFrom4([4]byte{1, 2, byte(i >> 8), byte(i)}), name: fmt.Sprint("node", i)}
+	m := &member{name: fmt.Sprint("node", i), nat: hc.NAT != vnet.Open}
+	m.ip = netip.AddrFrom4([4]byte{1, 2, byte(i >> 8), byte(i)})
+	if hc.Gateway.IsValid() {
+		m.ip = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+	}
 	h := c.net.Host(m.ip, hc)
 	nc.Key = key(c.t, m.name)
 	nc.Version = "vnettest"
+	if c.cfg.stun != "" {
+		nc.STUN = []string{c.cfg.stun}
+	}
 	nc.Net, nc.Libp2p = h.Transport(), h.Libp2pOptions()
 	nc.Log = slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", i)
 	if c.volunteer != nil {
