@@ -86,8 +86,8 @@ type (
 		Verdict Verdict
 		Path    []NodeID // of From, root first, From last
 	}
-	// LinkUp says that the link with Peer is connected (at once after AnswerReceived
-	// or Accept if the two were linked already).
+	// LinkUp says, on both sides, that the link with Peer is connected (at once after
+	// AnswerReceived or Answer if the two were linked already).
 	LinkUp struct{ Peer NodeID }
 	// LinkDown says that the link with Peer is closed or could not be connected.
 	LinkDown struct{ Peer NodeID }
@@ -114,7 +114,8 @@ type (
 	// SetSlots changes how many children this node takes, counted as in Config.
 	// Children that are there stay.
 	SetSlots struct{ Slots int }
-	// Leave says that the user wants this node to go.
+	// Leave says that the user wants this node to go. A speaker goes at once: it tells
+	// its listeners that the stream is over, and waits for that to arrive, before.
 	Leave struct{}
 )
 
@@ -151,7 +152,8 @@ type (
 	Serve struct{ Child NodeID }
 	// Unserve stops that.
 	Unserve struct{ Child NodeID }
-	// Release says that this stream has no more use for the link with Peer.
+	// Release says that this stream has no more use for the link with Peer, be it up or
+	// in the making. What was sent before should still get out, but nothing depends on it.
 	Release struct{ Peer NodeID }
 	// PublishHead is for the speaker: publish by signalling (Attached nodes get it down the tree).
 	PublishHead struct{ Head Head }
