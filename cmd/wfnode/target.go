@@ -129,9 +129,13 @@ func fetchRoom(ctx context.Context, host *dht.Host, id peer.ID) (*dht.Room, erro
 			return room, nil
 		case outer.Err() != nil:
 			return nil, outer.Err()
-		case ctx.Err() != nil && bootErr != nil:
-			return nil, bootErr
 		case ctx.Err() != nil:
+			if ready != nil {
+				bootErr = <-ready
+			}
+			if bootErr != nil {
+				return nil, bootErr
+			}
 			return nil, fmt.Errorf("room %s could not be looked up within %v: no node of the DHT answers (hint: --bootstrap with the address of a running node)", id, fetchTime)
 		case errors.Is(err, dht.ErrNoRoom):
 			misses++
