@@ -44,10 +44,11 @@ var (
 
 // Link is the connection with one node.
 type Link struct {
-	e     *Engine
-	pc    *webrtc.PeerConnection
-	dc    *webrtc.DataChannel
-	track *outTrack
+	e          *Engine
+	pc         *webrtc.PeerConnection
+	dc         *webrtc.DataChannel
+	track      *outTrack
+	ufrag, pwd string // ICE, own
 
 	out   chan []byte   // control messages to send
 	inbox chan struct{} // a token for each control message that awaits the events' reader

@@ -72,7 +72,7 @@ func newCertificate() (*webrtc.Certificate, error) {
 }
 
 // settings are pion's for one link (the figures are argued in docs/protocol-link.md).
-func (e *Engine) settings() (*webrtc.SettingEngine, error) {
+func (e *Engine) settings(ufrag, pwd string) (*webrtc.SettingEngine, error) {
 	s := &webrtc.SettingEngine{LoggerFactory: &logging.DefaultLoggerFactory{Writer: io.Discard}}
 	s.DisableMediaEngineCopy(true)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
@@ -100,8 +100,7 @@ func (e *Engine) settings() (*webrtc.SettingEngine, error) {
 			return nil, fmt.Errorf("port range %d–%d: %w", e.cfg.PortMin, e.cfg.PortMax, err)
 		}
 	}
-	// 48 and 144 random bits; pion's own are twice as long, and an offer must be small.
-	s.SetICECredentials(randomText(6), randomText(18))
+	s.SetICECredentials(ufrag, pwd)
 	if e.cfg.Net != nil {
 		s.SetNet(e.cfg.Net)
 		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
@@ -125,7 +124,9 @@ func randomText(n int) string {
 // connect makes the PeerConnection with its track and channel. All of pion's callbacks
 // end here.
 func (l *Link) connect() error {
-	s, err := l.e.settings()
+	// 48 and 144 random bits; pion's own are twice as long, and an offer must be small.
+	l.ufrag, l.pwd = randomText(6), randomText(18)
+	s, err := l.e.settings(l.ufrag, l.pwd)
 	if err != nil {
 		return err
 	}
@@ -236,10 +237,6 @@ func (l *Link) setLocal(ctx context.Context, sd webrtc.SessionDescription) (Desc
 	case <-ctx.Done():
 		return Description{}, ctx.Err()
 	}
-	ice, err := l.pc.SCTP().Transport().ICETransport().GetLocalParameters()
-	if err != nil {
-		return Description{}, err
-	}
 	cs, err := candidatesOf(l.pc.LocalDescription().SDP)
 	if err != nil {
 		return Description{}, err
@@ -248,7 +245,7 @@ func (l *Link) setLocal(ctx context.Context, sd webrtc.SessionDescription) (Desc
 		return Description{}, errors.New("this machine has no usable network address (hint: is it online?)")
 	}
 	return Description{
-		Ufrag: ice.UsernameFragment, Pwd: ice.Password,
+		Ufrag: l.ufrag, Pwd: l.pwd,
 		Fingerprint: l.e.print,
 		SCTP:        sctpToken(l.pc.SCTP().GetSctpInit()),
 		Candidates:  cs,
