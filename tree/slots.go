@@ -88,12 +88,15 @@ func (p *Peer) take(h *held) {
 	if old := p.held[o.Joiner]; old != nil && o.ID <= old.offer.ID {
 		return
 	}
-	if o.Joiner == p.cfg.Self {
+	c := p.kid(o.Joiner)
+	if o.Joiner == p.cfg.Self || c != nil && o.ID <= c.offer {
 		return
 	}
 	p.remember(h)
-	if c := p.kid(o.Joiner); c != nil && !c.attached {
-		p.dropKid(c, true, true) // it has given up the offer that this slot was promised to
+	if c != nil && (!c.attached || o.Avoid != p.cfg.Self) {
+		// It has given up the offer that this slot was promised to, or, not naming us
+		// as the parent it has lost, it has been started anew.
+		p.dropKid(c, true, true)
 	}
 	if c := p.kid(o.Avoid); c != nil {
 		c.suspect = true

@@ -104,7 +104,6 @@ type node struct {
 // attempt is an offer that is out, then a link in the making.
 type attempt struct {
 	joiner  int32
-	raw     []byte
 	dropped bool
 }
 
@@ -294,7 +293,7 @@ func (s *sim) do(i int32, a tree.Action) {
 		s.head = &a.Head
 		for j := range s.nodes {
 			if m := &s.nodes[j]; m.alive && m.watch.Heads {
-				s.at(s.now+s.signal(), item{kind: event, node: int32(j), ev: tree.HeadSeen{Head: a.Head}})
+				s.at(s.now+s.signal(), item{kind: event, node: int32(j), ev: tree.HeadSeen(a)})
 			}
 		}
 	case tree.Watch:
