@@ -85,9 +85,10 @@ func (p *Peer) startSeek(near bool) {
 	p.ban(p.seek.avoid)
 	if near && p.pathTold && n >= 2 {
 		layer := min(n-2, entryLayer)
-		a := p.path[layer]
-		p.seek.near = a.Node
-		p.seek.queue = []Entry{{Node: a.Node, Contact: a.Contact, Layer: layer}}
+		if a := p.path[layer]; len(a.Contact) > 0 { // else nothing can be sealed to it
+			p.seek.near = a.Node
+			p.seek.queue = []Entry{{Node: a.Node, Contact: a.Contact, Layer: layer}}
+		}
 	}
 }
 
