@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -261,10 +262,18 @@ func TestChromiumPublishes(t *testing.T) {
 		await pc.setRemoteDescription({type: 'answer', sdp: await res.text()});
 		return true;
 	})()`)
-	h, _, c := target.Wait(15 * time.Second)
+	h, sealer, c := target.Wait(15 * time.Second)
 	if len(c.Tracks) != 2 {
 		t.Errorf("catalog %+v", c)
 	}
+	// A browser's picture grows while it learns the line: the recording must follow.
+	file := filepath.Join(t.TempDir(), "camera.mkv")
+	recorded := make(chan error, 1)
+	recording, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() {
+		recorded <- playback.Record(recording, file, playback.Source{History: h, Sealer: sealer}, quiet)
+	}()
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	keys := groups(ctx, h)
@@ -282,13 +291,27 @@ func TestChromiumPublishes(t *testing.T) {
 	published := sent() - before
 	t.Logf("%d frames published, %v", published, seen)
 	if published < 50 || seen.Frames < published*95/100 || seen.Gap > browser.Freeze {
-		t.Errorf("of %d frames published Chromium sees %v", published, seen)
+		t.Errorf("of %d frames published Chromium sees %v; its sender says %s", published, seen,
+			browser.Eval[string](page, `publisher.getStats().then(s => { let o = {}; s.forEach(x => {
+				if (x.type === 'outbound-rtp' && x.kind === 'video') Object.assign(o, {encoded: x.framesEncoded, keys: x.keyFramesEncoded,
+					limit: x.qualityLimitationReason, limits: x.qualityLimitationDurations, target: x.targetBitrate, nacks: x.nackCount,
+					plis: x.pliCount, encodeTime: x.totalEncodeTime, sendDelay: x.totalPacketSendDelay});
+				if (x.type === 'media-source' && x.kind === 'video') o.captured = x.frames;
+				if (x.type === 'candidate-pair' && x.nominated) o.rate = x.availableOutgoingBitrate, o.rtt = x.currentRoundTripTime;
+			}); return JSON.stringify(o) })`))
 	}
 	end()
 	n := <-keys
 	t.Log(n, "groups")
 	if n < 3 {
 		t.Errorf("%d groups in more than 5 s, want one in 2 s", n)
+	}
+	stop()
+	if err := <-recorded; err != nil {
+		t.Fatal(err)
+	}
+	if frames, length := decode(t, file); frames < published || length < 5*time.Second {
+		t.Errorf("recorded %d frames, %v, of more than %d", frames, length, published)
 	}
 }
 
