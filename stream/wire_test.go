@@ -157,6 +157,7 @@ func TestSealVectors(t *testing.T) {
 	if out.String() != string(want) {
 		t.Errorf("vectors differ from %s:\n%s", file, out.String())
 	}
+	checkDoc(t, out.String())
 }
 
 func BenchmarkSealOpen(b *testing.B) {
@@ -171,5 +172,18 @@ func BenchmarkSealOpen(b *testing.B) {
 		if _, err := s.Open(dst, s.Seal(Header{}, payload)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// checkDoc holds the page that people read to the vectors.
+func checkDoc(t *testing.T, vectors string) {
+	t.Helper()
+	const page = "../docs/protocol-link.md"
+	b, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(b), vectors) {
+		t.Errorf("%s does not show the vectors of testdata/vectors.txt as they are", page)
 	}
 }

@@ -75,6 +75,13 @@ func (n *node) wait(l *Link, kind EventKind) Event {
 	}
 }
 
+// forget drops the events so far.
+func (n *node) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.seen = nil
+}
+
 func (n *node) find(l *Link, kind EventKind) (Event, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -482,6 +489,7 @@ func TestResumeFromSecondParent(t *testing.T) {
 
 	net[0].down.Store(true) // killed: it neither sends nor says good-bye
 	died := time.Now()
+	child.forget()
 	child.wait(up[0], Silent)
 	silent := time.Since(died)
 	up[1].Take(far)

@@ -81,6 +81,7 @@ func TestVectors(t *testing.T) {
 	if out.String() != string(want) {
 		t.Errorf("differs from %s:\n%s", file, out.String())
 	}
+	checkDoc(t, out.String())
 }
 
 func FuzzHop(f *testing.F) {
@@ -231,5 +232,18 @@ func TestSCTPToken(t *testing.T) {
 		if got := sctpToken(b); got != [8]byte{} {
 			t.Errorf("%x of %x", got, b)
 		}
+	}
+}
+
+// checkDoc holds the page that people read to the vectors.
+func checkDoc(t *testing.T, vectors string) {
+	t.Helper()
+	const page = "../../docs/protocol-link.md"
+	b, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(b), vectors) {
+		t.Errorf("%s does not show the vectors of testdata/vectors.txt as they are", page)
 	}
 }
