@@ -147,7 +147,13 @@ func (s *live) openCatalog(p stream.Packet) (stream.Catalog, error) {
 
 // finish is the speaker's word that its stream is over.
 func (s *live) finish(why string) {
+	if s.ended {
+		return
+	}
 	s.end(why)
+	if err := s.pub.Close(); err != nil {
+		s.logger().Warn("the end of the stream was not said", "err", err)
+	}
 	head := s.tree.View().Head
 	head.Seq++
 	s.room.presence.PublishHead(dhtHead(head, s.speaker, true))

@@ -49,6 +49,9 @@ type Config struct {
 	Libp2p []libp2p.Option // tests: more libp2p options
 }
 
+// lastWords is how long the end of a stream of our own is given to reach the children.
+const lastWords = 200 * time.Millisecond
+
 // leaveTime bounds a polite leave (INTERFACE: SIGTERM to exit within 3 s).
 const leaveTime = 2800 * time.Millisecond
 
@@ -146,6 +149,7 @@ func (n *Node) Close() error {
 // leave asks every tree to let go of this node and waits until all have.
 func (n *Node) leave() {
 	left := make(chan struct{}, 1)
+	n.sayLastWords()
 	n.do(func() {
 		for _, s := range n.streams {
 			s.onLeft = func() {
@@ -167,6 +171,26 @@ func (n *Node) leave() {
 	select {
 	case <-left:
 	case <-t.C:
+	case <-n.done:
+	}
+}
+
+// sayLastWords ends what this node publishes and lets the word go out.
+func (n *Node) sayLastWords() {
+	spoke := false
+	n.do(func() {
+		for _, s := range n.streams {
+			if s.root() {
+				s.finish("the speaker leaves")
+				spoke = true
+			}
+		}
+	})
+	if !spoke {
+		return
+	}
+	select {
+	case <-time.After(lastWords):
 	case <-n.done:
 	}
 }

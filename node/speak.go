@@ -65,6 +65,7 @@ func (t target) Open(_ context.Context, c stream.Catalog) (*stream.Publisher, er
 		}
 		s.pub = stream.NewPublisher(s.hist, s.sealer)
 		if err := s.pub.SetTracks(c); err != nil {
+			t.r.drop(s)
 			return nil, err
 		}
 		s.watchFirstFrame()
