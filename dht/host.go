@@ -280,6 +280,11 @@ func (h *Host) reach(ctx context.Context, ai peer.AddrInfo) error {
 		if err := h.host.Connect(ctx, ai); err != nil {
 			return fmt.Errorf("%s: %w", ai.ID, oneLine(err))
 		}
+		// QUIC turns newcomers away when more than 32 come at the same moment, after what
+		// looks to them like success.
+		if h.host.Network().Connectedness(ai.ID) != network.Connected {
+			return fmt.Errorf("%s: the connection was closed at once", ai.ID)
+		}
 	}
 	if p, err := h.host.Peerstore().SupportsProtocols(ai.ID, kadProto); err == nil && len(p) > 0 {
 		_, _ = h.kad.RoutingTable().TryAddPeer(ai.ID, true, false)

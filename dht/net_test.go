@@ -397,11 +397,15 @@ func TestLAN(t *testing.T) {
 	if !a.awaitTable(t.Context(), 5*time.Second) || a.Stats().Mode != "server" {
 		t.Fatalf("alone on the LAN: %+v", a.Stats())
 	}
-	if err := a.PutRoom(deadline(t, 5*time.Second), room); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.FetchRoom(deadline(t, 5*time.Second), room.ID); err != nil {
-		t.Fatal(err)
+	enter(t, a, room, "speaker")
+	for ctx := deadline(t, 10*time.Second); ; {
+		_, err := b.FetchRoom(ctx, room.ID)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
