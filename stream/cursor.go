@@ -12,6 +12,7 @@ type Cursor struct {
 	h      *History
 	pos    uint64        // log index of the next packet to look at
 	from   Marks         // numbers below these are not for this cursor
+	group  Range         // the video group it begins with: Track and From; To 0: none
 	tracks uint16        // a bit for each track that is
 	ready  chan struct{} // holds a token when there may be more; capacity 1
 	// guarded by h.mu
@@ -44,6 +45,9 @@ func (h *History) CursorFrom(resume Marks) *Cursor {
 		resume = Marks{}
 		c.pos, c.from = h.resumeAt(resume)
 	}
+	if h.key.To > 0 && resume[h.key.Track] == 0 && c.from[h.key.Track] == h.key.From {
+		c.group = h.key
+	}
 	if resume[CatalogTrack] == 0 {
 		if t := h.tracks[CatalogTrack]; t != nil {
 			if i, ok := h.find(CatalogTrack, t.next-1); ok {
@@ -74,6 +78,11 @@ func (h *History) resumeAt(resume Marks) (uint64, Marks) {
 		}
 	}
 	return h.next, from
+}
+
+// Group is the key start that a cursor with nothing to resume begins with.
+func (c *Cursor) Group() (t Track, number uint64, ok bool) {
+	return c.group.Track, c.group.From, c.group.To > 0
 }
 
 // only makes the cursor read one track; call it before the first read.

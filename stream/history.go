@@ -64,11 +64,7 @@ func (h *History) Put(p Packet, repaired bool) bool {
 	if h.ended {
 		return false
 	}
-	t := h.tracks[p.Track]
-	if t == nil {
-		t = newTrack()
-		h.tracks[p.Track] = t
-	}
+	t := h.track(p.Track)
 	if !t.add(p.Number, h.next, h.first, p.At, repaired) {
 		return false
 	}
@@ -85,6 +81,14 @@ func (h *History) Put(p Packet, repaired bool) bool {
 	}
 	h.wake(1 << p.Track)
 	return true
+}
+
+// track finds or makes what is known of a track. Caller holds mu.
+func (h *History) track(t Track) *track {
+	if h.tracks[t] == nil {
+		h.tracks[t] = newTrack()
+	}
+	return h.tracks[t]
 }
 
 // push appends p to the ring and makes room for it. Caller holds mu.
@@ -238,6 +242,19 @@ func (h *History) Expect(m Marks, at time.Time) {
 	}
 }
 
+// Begin takes another's word that what it sends of a track of which nothing has come
+// begins at number, so that a hole at the very beginning is noticed.
+func (h *History) Begin(t Track, number uint64, at time.Time) {
+	if t >= MaxTracks || number > MaxNumber {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if k := h.track(t); !k.begun {
+		k.begin(number, at)
+	}
+}
+
 // Alive notes a parent's word that it has the stream although no packet came.
 func (h *History) Alive(now time.Time) {
 	h.mu.Lock()
@@ -281,7 +298,7 @@ func (h *History) Stats() []TrackStats {
 	h.expire(now)
 	var out []TrackStats
 	for n, t := range h.tracks {
-		if t == nil || t.next == 0 {
+		if t == nil || t.stats.Received == 0 {
 			continue
 		}
 		s := t.stats

@@ -22,7 +22,8 @@ const (
 // are in the log, which are missing. It is arithmetic only; History's mutex guards it.
 type track struct {
 	slots       []uint64 // log index + 1 of number n at n & (len-1); 0: has not come
-	first, next uint64   // numbers [first, next) are known about; next 0: nothing has come
+	begun       bool     // first and next mean something
+	first, next uint64   // numbers [first, next) are known about
 	holes       []hole   // what is missing in there, by number
 	started     time.Time
 	last        time.Time
@@ -58,11 +59,10 @@ func (t *track) index(n uint64) (uint64, bool) {
 // add notes that number n has come and goes to log index at; oldest is the log index of
 // the oldest packet still held. It reports whether the packet is new and wanted.
 func (t *track) add(n, at, oldest uint64, now time.Time, repaired bool) bool {
+	if !t.begun {
+		t.begin(n, now)
+	}
 	switch {
-	case t.next == 0:
-		t.first, t.next, t.started = n, n, now
-		t.advance(n+1, oldest, now)
-		t.fill(n)
 	case n >= t.next:
 		if n-t.next > maxAhead {
 			if now.Sub(t.last) < idleJump {
@@ -96,6 +96,11 @@ func (t *track) add(n, at, oldest uint64, now time.Time, repaired bool) bool {
 		t.stats.Repaired++
 	}
 	return true
+}
+
+// begin makes n the first number that may be missed.
+func (t *track) begin(n uint64, now time.Time) {
+	t.begun, t.first, t.next, t.started = true, n, n, now
 }
 
 // advance moves next on; what lies between becomes a hole.

@@ -12,7 +12,8 @@ import (
 // two bits (01). They are sent again until what they ask for happens, so none is
 // acknowledged. Layouts, big-endian; trailing bytes are ignored:
 //
-//	heartbeat  0x41 flags(1: 0x01 a burst up to the marks follows) tag(2) starving ms(2) marks
+//	heartbeat  0x41 flags(1: 0x01 a burst up to the marks follows) tag(2) starving ms(2) marks,
+//	           then, if it begins with a video group: track(1) number(6)
 //	ask        0x42 session(4) stream ID(16) marks
 //	want       0x43 tag(2) count(1) then for each range: track(1) from(6) length(2)
 //	drop       0x44 session(4) tag(2)
@@ -34,12 +35,15 @@ const (
 
 type (
 	// heartbeat says that the stream lives although no media went for 50 ms, and what has
-	// been sent. With burst set it comes first after an ask: what is below the marks follows.
+	// been sent. With burst set it comes first after an ask: what is below the marks
+	// follows, of track group (0: of none) from number first on.
 	heartbeat struct {
 		tag      uint16
 		burst    bool
 		starving time.Duration // ms on the wire
 		marks    stream.Marks
+		group    stream.Track
+		first    uint64
 	}
 	// ask wants a stream from marks on. Asks of one session are one wish.
 	ask struct {
@@ -73,7 +77,11 @@ func (m heartbeat) append(b []byte) []byte {
 	}
 	b = binary.BigEndian.AppendUint16(append(b, kindHeartbeat, flags), m.tag)
 	b = binary.BigEndian.AppendUint16(b, uint16(min(m.starving.Milliseconds(), 0xffff)))
-	return appendMarks(b, m.marks)
+	b = appendMarks(b, m.marks)
+	if m.group != 0 {
+		b = appendNumber(append(b, byte(m.group)), m.first)
+	}
+	return b
 }
 
 func (m ask) append(b []byte) []byte {
@@ -122,7 +130,10 @@ func parseHop(b []byte) (any, error) {
 			starving: time.Duration(binary.BigEndian.Uint16(b[3:])) * time.Millisecond,
 		}
 		var err error
-		m.marks, err = parseMarks(b[5:])
+		m.marks, b, err = parseMarks(b[5:])
+		if err == nil && len(b) >= 7 && b[0] < stream.MaxTracks && b[0] != 0 {
+			m.group, m.first = stream.Track(b[0]), number(b[1:])
+		}
 		return m, err
 	case kindAsk:
 		if len(b) < 20 {
@@ -130,7 +141,7 @@ func parseHop(b []byte) (any, error) {
 		}
 		m := ask{session: binary.BigEndian.Uint32(b), id: stream.ID(b[4:20])}
 		var err error
-		m.marks, err = parseMarks(b[20:])
+		m.marks, _, err = parseMarks(b[20:])
 		return m, err
 	case kindWant:
 		return parseWant(b)
@@ -175,18 +186,19 @@ func appendMarks(b []byte, m stream.Marks) []byte {
 	return b
 }
 
-func parseMarks(b []byte) (m stream.Marks, err error) {
+// parseMarks returns what follows the marks, too.
+func parseMarks(b []byte) (m stream.Marks, rest []byte, err error) {
 	if len(b) < 1 || len(b) < 1+7*int(b[0]) {
-		return m, errHop
+		return m, nil, errHop
 	}
 	n := int(b[0])
 	for b = b[1:]; n > 0; n, b = n-1, b[7:] {
 		if b[0] >= stream.MaxTracks {
-			return stream.Marks{}, errHop
+			return stream.Marks{}, nil, errHop
 		}
 		m[b[0]] = number(b[1:])
 	}
-	return m, nil
+	return m, b, nil
 }
 
 // appendNumber writes 48 bits.

@@ -299,22 +299,6 @@ func TestSendBeforeUpQueues(t *testing.T) {
 	}
 }
 
-func TestNeverConnected(t *testing.T) {
-	a, b := newNode(t, nil), newNode(t, nil)
-	_, offer, err := a.Offer(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	down, _, err := b.Answer(t.Context(), "a", offer) // the answer is lost
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	if ev := b.wait(down, Down); ev.Err == nil || time.Since(start) > connectTime+time.Second {
-		t.Errorf("after %v: %v", time.Since(start), ev.Err)
-	}
-}
-
 func TestRelayThroughThreeHops(t *testing.T) {
 	src := newSpeaker(t)
 	for range 70 {

@@ -177,7 +177,9 @@ func (s *serving) orders() bool {
 		s.setCursor(s.h.CursorFrom(from))
 		s.sent = stream.Marks{}
 		s.repairs.clear()
-		s.heartbeat(time.Now(), true, s.h.Marks())
+		b := heartbeat{burst: true, marks: s.h.Marks()}
+		b.group, b.first, _ = s.cursor.Group()
+		s.heartbeat(time.Now(), b)
 	}
 	if len(wants) > 0 {
 		s.repairs.want(wants, s.sent, s.l.Stats().RTT, time.Now())
@@ -230,15 +232,14 @@ func (s *serving) beat(now time.Time) time.Time {
 	if at := s.last.Add(heartbeatEvery); at.After(now) {
 		return at
 	}
-	s.heartbeat(now, false, s.sent)
+	s.heartbeat(now, heartbeat{marks: s.sent})
 	return now.Add(heartbeatEvery)
 }
 
-func (s *serving) heartbeat(now time.Time, burst bool, marks stream.Marks) {
+func (s *serving) heartbeat(now time.Time, m heartbeat) {
 	s.last = now
-	s.l.sendHop(heartbeat{
-		tag: s.h.ID().Tag(), burst: burst, starving: s.h.Starving(now), marks: marks,
-	}.append(nil))
+	m.tag, m.starving = s.h.ID().Tag(), s.h.Starving(now)
+	s.l.sendHop(m.append(nil))
 }
 
 // repair sends what was wanted as far as the share allows, and says when there will be

@@ -207,7 +207,9 @@ func (r *receiver) media(h stream.Header, b []byte, now time.Time) {
 func (l *Link) hopLoss(now time.Time) {
 	l.mu.Lock()
 	for _, t := range l.takes {
-		t.lossAt = now.Add(reorderTime)
+		if !now.Before(t.lossAt) { // else under heavy loss the time would never come
+			t.lossAt = now.Add(reorderTime)
+		}
 	}
 	l.mu.Unlock()
 	l.wake()
@@ -246,6 +248,9 @@ func (l *Link) heartbeat(t *take, m heartbeat, now time.Time) {
 	if m.burst {
 		if t.resumed {
 			t.upTo = m.marks
+		}
+		if m.group != 0 {
+			t.h.Begin(m.group, m.first, now)
 		}
 	} else {
 		t.h.Expect(m.marks, now)

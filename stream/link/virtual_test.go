@@ -118,6 +118,34 @@ func TestParentCrash(t *testing.T) {
 	})
 }
 
+// TestHeavyLoss loses one packet in ten of a hop: repairs must keep up.
+func TestHeavyLoss(t *testing.T) {
+	vnet.Run(t, vnet.Config{Seed: 5, DefaultDelay: 20 * time.Millisecond}, func(t *testing.T, n *vnet.Network) {
+		src := newSpeaker(t)
+		defer src.pub.Close()
+		a := virtual(t, n, "1.2.3.1", vnet.HostConfig{Loss: 0.05})
+		b := virtual(t, n, "1.2.3.2", vnet.HostConfig{Loss: 0.05})
+		down, up := pair(t, b, a)
+		stop := src.talk(t)
+		defer stop()
+		down.Serve(src.h)
+		far := src.far()
+		up.Take(far)
+		time.Sleep(20 * time.Second)
+		stop()
+		time.Sleep(2 * time.Second)
+		complete(t, src.h, far, src.n.Load())
+		s := video(far)
+		if s.Received != src.n.Load() {
+			t.Errorf("%d received of %d: the first packets of the burst are not repaired", s.Received, src.n.Load())
+		}
+		t.Logf("received %d, repaired %d, duplicates %d", s.Received, s.Repaired, s.Duplicates)
+		if s.Duplicates*20 > s.Received {
+			t.Errorf("%d duplicates of %d packets", s.Duplicates, s.Received)
+		}
+	})
+}
+
 // TestVirtualUp is the time from Offer to Up at 100 ms of round trip, the way of the
 // answer left out.
 func TestVirtualUp(t *testing.T) {
@@ -129,6 +157,24 @@ func TestVirtualUp(t *testing.T) {
 		t.Logf("up after %v", d)
 		if d > 500*time.Millisecond {
 			t.Errorf("up after %v", d)
+		}
+	})
+}
+
+func TestNeverConnected(t *testing.T) {
+	vnet.Run(t, vnet.Config{}, func(t *testing.T, n *vnet.Network) {
+		a, b := virtual(t, n, "1.2.3.1", vnet.HostConfig{}), virtual(t, n, "1.2.3.2", vnet.HostConfig{})
+		_, offer, err := a.Offer(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		down, _, err := b.Answer(t.Context(), "a", offer) // the answer is lost
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if ev := b.wait(down, Down); ev.Err == nil || time.Since(start) != connectTime {
+			t.Errorf("after %v: %v", time.Since(start), ev.Err)
 		}
 	})
 }
