@@ -16,7 +16,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # they run alone, one after the other.
 SCENARIOS = ./internal/browser ./internal/e2e ./internal/docker
 # Packages light enough for the race detector in every run.
-RACE = $(shell go list ./tree ./stream/... ./node/home ./node/console)
+RACE = ./tree ./stream/... ./node/home
 UNIT = $(shell go list ./... | grep -v -e /internal/browser -e /internal/e2e -e /internal/docker)
 
 build: ## bin/wfnode, static

@@ -48,7 +48,7 @@ func TestMistakes(t *testing.T) {
 		{"a home in use", inUse, []string{"bootstrap"}, 1, `(?i)--home`},
 		{"an unknown flag", options{}, []string{"join", "--nonsense"}, 2, `nonsense`},
 		{"an unknown input", options{}, []string{"speak", "--input", "carrier-pigeon"}, 2, `carrier-pigeon`},
-		{"a bad rate", options{}, []string{"join", hubPeer, "--uplink", "fast"}, 2, `uplink`},
+		{"a bad rate", options{}, []string{"join", hubPeer, "--bootstrap", address, "--uplink", "fast"}, 2, `uplink`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := c.args

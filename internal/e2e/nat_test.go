@@ -126,6 +126,7 @@ table ip filter {
 		n.Live(60 * time.Second)
 	}
 	t.Logf("30 nodes behind one address live after %.1f s", time.Since(begun).Seconds())
+	pause(3 * time.Second) // lost is what has not come within 2 s
 	w.checkPaths()
 	w.checkLoss()
 }
