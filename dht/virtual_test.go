@@ -161,6 +161,7 @@ func TestVolunteerTopics(t *testing.T) {
 				t.Fatal(err)
 			}
 			stops = append(stops, func() { sub.Cancel(); m.release(name) })
+			time.Sleep(100 * time.Millisecond) // so the first ones are learnt
 		}
 		time.Sleep(time.Second)
 		if got := relayed(b1); got != peerTopics {
