@@ -146,10 +146,10 @@ func usable(a netip.AddrPort) bool {
 		ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// sctpInit is the SCTP INIT chunk that both sides imply (RFC 9260 section 3.3.2):
-// window 1 MiB, 65,535 streams each way, forward TSN (RFC 3758), the chunk types
-// RECONFIG, FORWARD-TSN and I-FORWARD-TSN as far as pion names them, zero checksum over
-// DTLS (RFC 9653). Only tag and TSN differ between links.
+// sctpInit is the SCTP INIT chunk that both sides imply (RFC 9260 section 3.3.2): window
+// 1 MiB, 65,535 streams each way; supported chunks RE-CONFIG, FORWARD-TSN, I-DATA and
+// I-FORWARD-TSN (RFC 5061 section 4.2.7); zero checksum over DTLS (RFC 9653). Only tag
+// and TSN differ between links.
 var sctpInit = [36]byte{
 	0x01, 0, 0, 0x24, 4: 0, 8: 0, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff, 16: 0,
 	20: 0x80, 0x08, 0, 0x08, 0x82, 0xc0, 0x40, 0xc2, 0x80, 0x01, 0, 0x08, 0, 0, 0, 0x01,
