@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,10 +138,16 @@ func (d *demo) until(ctx context.Context, done func() bool) error {
 	return nil
 }
 
-// event takes note of what a node said; an end that nobody asked for ends the demo.
+// event takes note of what a node said. The network does without a listener that has
+// ended or that somebody killed, but not without the others.
 func (d *demo) event(ev procEvent) error {
 	if ev.ended {
-		return fmt.Errorf("%s has ended: %s", ev.proc.name, ev.proc.lastWords())
+		how := strings.TrimSuffix(ev.proc.cmd.ProcessState.String()+": "+ev.proc.lastWords(), ": ")
+		if !slices.Contains(d.listeners, ev.proc) {
+			return fmt.Errorf("%s has ended: %s", ev.proc.name, how)
+		}
+		d.screen.below(func() { d.out.say("gone", ev.proc.name, field{"how", how}) })
+		return nil
 	}
 	ev.proc.note(ev)
 	if ev.name == "live" && d.allLive == 0 && d.liveCount() == len(d.listeners) && len(d.listeners) > 0 {
@@ -234,18 +241,24 @@ func (d *demo) finish(interrupted bool) error {
 	} else {
 		s.print(d.out.w)
 	}
-	d.crew.stop()
 	if s.Live < s.Nodes && !interrupted {
 		return fmt.Errorf("%d of %d listeners were live at the end%s", s.Live, s.Nodes, d.complaints(views[1:]))
 	}
 	return nil
 }
 
-// complaints is what the listeners that are not live had to say, each once.
+// complaints is what is known of the listeners that are not live, each thing once.
 func (d *demo) complaints(views []view) string {
 	var said []string
 	for i, v := range views {
-		if w := d.listeners[i].lastWords(); !v.live && w != "" && !strings.Contains(strings.Join(said, "; "), w) {
+		p := d.listeners[i]
+		w := p.lastWords()
+		select {
+		case <-p.gone:
+			w = p.name + " has ended: " + p.cmd.ProcessState.String()
+		default:
+		}
+		if !v.live && w != "" && !slices.Contains(said, w) {
 			said = append(said, w)
 		}
 	}
