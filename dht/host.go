@@ -24,6 +24,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	ma "github.com/multiformats/go-multiaddr"
+	"go.uber.org/fx"
 )
 
 const (
@@ -129,6 +130,7 @@ func (h *Host) options(c *libp2p.Config) error {
 		libp2p.DisableRelay(),
 		libp2p.DisableMetrics(),
 		libp2p.UserAgent("waterfall"),
+		libp2p.WithFxOption(fx.NopLogger), // it would print on standard error what New returns
 		// The detector would stop all dialling after a minute without network: we have only UDP.
 		libp2p.UDPBlackHoleSuccessCounter(nil),
 		resourceOptions(h.cfg.Volunteer),
