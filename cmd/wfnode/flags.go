@@ -69,6 +69,7 @@ func (f *netFlags) parse(cmd *cobra.Command, hints []ma.Multiaddr) (network, err
 	if n.log, err = newLog(cmd.ErrOrStderr(), f.logLevel, f.logFormat); err != nil {
 		return n, err
 	}
+	adoptLibraries(n.log)
 	if n.listen, err = parseListen(f.listen); err != nil {
 		return n, err
 	}
