@@ -33,6 +33,9 @@ const (
 	ssrc        = 1 // each direction has SRTP keys of its own
 	channelID   = 0
 
+	stunTimeout = 300 * time.Millisecond
+	gatherCap   = stunTimeout + 100*time.Millisecond
+
 	rtpHeaderSize = 12
 	readSize      = 1500
 )
@@ -81,7 +84,7 @@ func (e *Engine) settings(ufrag, pwd string) (*webrtc.SettingEngine, error) {
 	s.SetHostAcceptanceMinWait(0)
 	s.SetSrflxAcceptanceMinWait(50 * time.Millisecond)
 	s.SetPrflxAcceptanceMinWait(50 * time.Millisecond)
-	s.SetSTUNGatherTimeout(300 * time.Millisecond)
+	s.SetSTUNGatherTimeout(stunTimeout)
 	s.SetICETimeouts(5*time.Second, 5*time.Second, 2*time.Second)
 	// Checks go on, every 200 ms, for as long as connectTime and an answer's way may take.
 	s.SetICEMaxBindingRequests(40)
@@ -230,8 +233,12 @@ func (l *Link) setLocal(ctx context.Context, sd webrtc.SessionDescription) (Desc
 	if err := l.pc.SetLocalDescription(sd); err != nil {
 		return Description{}, err
 	}
+	// pion bounds the wait for a STUN server's answer, but not for its name.
+	enough := time.NewTimer(gatherCap)
+	defer enough.Stop()
 	select {
 	case <-gathered:
+	case <-enough.C:
 	case <-l.dying:
 		return Description{}, ErrClosed
 	case <-ctx.Done():
