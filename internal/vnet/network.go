@@ -13,9 +13,9 @@
 //   - every goroutine ended when the test returns, else a "deadlock" panic; Run does
 //     the closing dance for the network itself.
 //
-// Computing costs no virtual time; see Clock for measuring it. A bubble does not
-// parallelise: GOMAXPROCS=1 and GOGC=400 make a large test about a third faster, and
-// a machine is used best by one test process a core.
+// Computing costs no virtual time; see Clock for measuring it. A bubble uses one core
+// (Run sets GOMAXPROCS to 1), so a machine is used best by one test process a core; and
+// its garbage is short-lived, so GOGC=400 helps where there is memory.
 package vnet
 
 import (
