@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 )
 
@@ -36,7 +34,8 @@ func demoCommand() *cobra.Command {
 		Short: "Run a whole network on this machine and show it",
 		Long: `Run a bootstrap node, a speaker with the built-in clip and listeners as processes of
 their own, all on loopback. Open the console URL that is printed to watch. Ctrl-C, or
-the end of --for, stops them all and prints a summary.`,
+the end of --for, stops them all and prints a summary. Kill a listener (kill -9) and
+watch the tree heal.`,
 		Args: takes(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if nodes < 1 || nodes > maxDemo {
@@ -146,6 +145,7 @@ func (d *demo) event(ev procEvent) error {
 		if !slices.Contains(d.listeners, ev.proc) {
 			return fmt.Errorf("%s has ended: %s", ev.proc.name, how)
 		}
+		ev.proc.ended, ev.proc.live = true, false
 		d.screen.below(func() { d.out.say("gone", ev.proc.name, field{"how", how}) })
 		return nil
 	}
@@ -215,7 +215,11 @@ func (d *demo) watch(ctx context.Context, runFor time.Duration) error {
 func (d *demo) places() []place {
 	var all []place
 	for _, p := range append([]*proc{d.speaker}, d.listeners...) {
-		all = append(all, place{name: p.name, peer: p.peer, console: p.console})
+		pl := place{name: p.name, peer: p.peer, console: p.console, killed: p.killed()}
+		if p.ended {
+			pl.console = ""
+		}
+		all = append(all, pl)
 	}
 	return all
 }
@@ -241,7 +245,7 @@ func (d *demo) finish(interrupted bool) error {
 	} else {
 		s.print(d.out.w)
 	}
-	if s.Live < s.Nodes && !interrupted {
+	if s.Live+s.Killed < s.Nodes && !interrupted {
 		return fmt.Errorf("%d of %d listeners were live at the end%s", s.Live, s.Nodes, d.complaints(views[1:]))
 	}
 	return nil
@@ -258,7 +262,7 @@ func (d *demo) complaints(views []view) string {
 			w = p.name + " has ended: " + p.cmd.ProcessState.String()
 		default:
 		}
-		if !v.live && w != "" && !slices.Contains(said, w) {
+		if !v.live && !v.killed && w != "" && !slices.Contains(said, w) {
 			said = append(said, w)
 		}
 	}
@@ -276,54 +280,6 @@ func freeConsole() string {
 	}
 	l.Close()
 	return demoConsole
-}
-
-// screen shows the tree: redrawn in place on a terminal, elsewhere as a line whenever
-// the layers change. A nil screen shows nothing.
-type screen struct {
-	w        io.Writer
-	terminal bool
-	lines    int // drawn, to be drawn over
-	last     drawing
-}
-
-func newScreen(w io.Writer) *screen {
-	f, ok := w.(*os.File)
-	return &screen{w: w, terminal: ok && isatty.IsTerminal(f.Fd())}
-}
-
-func (s *screen) show(d drawing) {
-	switch {
-	case s == nil:
-	case s.terminal:
-		s.clear()
-		io.WriteString(s.w, d.summary+"\n"+d.tree)
-		s.lines = 1 + strings.Count(d.tree, "\n")
-	case d.summary != s.last.summary:
-		fmt.Fprintln(s.w, d.summary)
-		if d.full {
-			io.WriteString(s.w, d.tree)
-		}
-	}
-	if s != nil {
-		s.last = d
-	}
-}
-
-// clear removes what was drawn last.
-func (s *screen) clear() {
-	if s.lines > 0 {
-		fmt.Fprintf(s.w, "\x1b[%dA\x1b[J", s.lines)
-		s.lines = 0
-	}
-}
-
-// below writes what stays, above a tree that is drawn again.
-func (s *screen) below(write func()) {
-	if s != nil && s.terminal {
-		s.clear()
-	}
-	write()
 }
 
 func demoHome(dir, name string) string {

@@ -31,7 +31,7 @@ type proc struct {
 	name                           string
 	started                        time.Time
 	peer, address, console, ticket string
-	ready, live                    bool
+	ready, live, ended             bool
 	cmd                            *exec.Cmd
 	gone                           chan struct{} // closed when it has ended
 
@@ -64,6 +64,11 @@ func (p *proc) note(ev procEvent) {
 	case "live":
 		p.live = true
 	}
+}
+
+// killed says that p has ended by a signal: somebody wanted to see what happens then.
+func (p *proc) killed() bool {
+	return p.ended && p.cmd.ProcessState.ExitCode() == -1
 }
 
 // lastWords is the last that p said on standard error.
@@ -198,7 +203,10 @@ func (c *crew) stop() {
 }
 
 // place is where to look for a node.
-type place struct{ name, peer, console string }
+type place struct {
+	name, peer, console string
+	killed              bool
+}
 
 // look asks the nodes for their status, a few at a time; a node that does not answer
 // has a view without a stream.
@@ -207,7 +215,7 @@ func (c *crew) look(ctx context.Context, places []place) []view {
 	slots := make(chan struct{}, lookWidth)
 	var all sync.WaitGroup
 	for i, p := range places {
-		views[i] = view{name: p.name, peer: p.peer, console: p.console}
+		views[i] = view{name: p.name, peer: p.peer, console: p.console, killed: p.killed}
 		if p.console == "" {
 			continue
 		}

@@ -14,7 +14,7 @@ import (
 type view struct {
 	name, peer, console string
 	parent              string
-	live                bool
+	live, killed        bool
 	layer               int // meaningful while attached
 	attached            bool
 	children, slots     int
@@ -59,15 +59,19 @@ const maxDrawn = 60
 
 // drawTree draws the speaker (the first of views) and whoever hangs below it.
 func drawTree(views []view) drawing {
-	layers, live, lost := layersOf(views), 0, uint64(0)
+	layers, live, killed, lost := layersOf(views), 0, 0, uint64(0)
 	for _, v := range views[1:] {
 		if v.live {
 			live++
 		}
+		if v.killed {
+			killed++
+		}
 		lost += v.lost
 	}
-	d := drawing{full: live == len(views)-1}
-	d.summary = fmt.Sprintf("layers %s: %d of %d listeners live, %d packets lost", joined(layers, " + "), live, len(views)-1, lost)
+	d := drawing{full: live+killed == len(views)-1}
+	d.summary = fmt.Sprintf("layers %s: %d of %d listeners live%s, %d packets lost",
+		joined(layers, " + "), live, len(views)-1, killedWords(killed), lost)
 	if len(views) > maxDrawn {
 		return d
 	}
@@ -97,12 +101,19 @@ func drawTree(views []view) drawing {
 	}
 	draw(views[0], "", "")
 	for _, v := range views[1:] {
-		if !drawn[v.peer] {
+		if !drawn[v.peer] && !v.killed {
 			fmt.Fprintf(&b, "?  %s\n", v.line())
 		}
 	}
 	d.tree = b.String()
 	return d
+}
+
+func killedWords(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d killed", n)
 }
 
 // line is one node in a drawn tree.
@@ -155,7 +166,8 @@ type summary struct {
 	Lost      uint64        `json:"lost"`
 	Switches  int           `json:"switches"`
 	Received  uint64        `json:"received"`
-	Peers     []summaryPeer `json:"peers"` // the speaker first
+	Killed    int           `json:"killed"` // listeners, by somebody else than the demo
+	Peers     []summaryPeer `json:"peers"`  // the speaker first
 }
 
 type summaryPeer struct {
@@ -196,6 +208,9 @@ func summarize(views []view, allLive time.Duration) summary {
 		if v.live {
 			s.Live++
 		}
+		if v.killed {
+			s.Killed++
+		}
 		s.Lost += v.lost
 		s.Received += v.received
 		s.Switches += v.switches
@@ -208,8 +223,8 @@ func (s summary) print(w io.Writer) {
 	if s.AllLiveMS != nil {
 		live = fmt.Sprintf("all live %.1f s after the speaker's start", float64(*s.AllLiveMS)/1000)
 	}
-	fmt.Fprintf(w, "summary: %d of %d listeners live (%s), layers %s, %d packets received, %d lost, %d changes of parent\n",
-		s.Live, s.Nodes, live, joined(s.Layers, " + "), s.Received, s.Lost, s.Switches)
+	fmt.Fprintf(w, "summary: %d of %d listeners live%s (%s), layers %s, %d packets received, %d lost, %d changes of parent\n",
+		s.Live, s.Nodes, killedWords(s.Killed), live, joined(s.Layers, " + "), s.Received, s.Lost, s.Switches)
 	var frames []float64
 	for _, p := range s.Peers[1:] {
 		if p.Join != nil && p.Join.FirstFrameMS != nil {

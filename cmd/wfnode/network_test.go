@@ -1,15 +1,20 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -189,20 +194,58 @@ func TestWaitingRoom(t *testing.T) {
 	await(t, c, func() bool { return listener.live })
 }
 
-// The demo's figures of the status document and the summary agree with what it ran.
+// The demo's figures of the status document and the summary agree with what it ran. A
+// listener that somebody kills is counted, and is no failure.
 func TestDemo(t *testing.T) {
-	out, err := exec.Command("wfnode", "demo", "--nodes", "3", "--for", "6s", "--json").Output()
+	dir := t.TempDir()
+	cmd := exec.Command("wfnode", "demo", "--nodes", "3", "--for", "8s", "--json")
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	out, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatal(err)
 	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	last := lines[len(lines)-1]
-	for _, part := range []string{`"nodes":3,"live":3,`, `"layers":[1,3],"lost":0,`, `"name":"listener 3"`} {
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	last, gone := "", false
+	for lines := bufio.NewScanner(out); lines.Scan(); last = lines.Text() {
+		if strings.HasPrefix(lines.Text(), `{"event":"all_live"`) {
+			killListener(t, dir, "listener-2")
+		}
+		gone = gone || strings.HasPrefix(lines.Text(), `{"event":"gone","gone":"listener 2"`)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the demo ended with %v", err)
+	}
+	if !gone {
+		t.Error("nobody was told that a listener is gone")
+	}
+	for _, part := range []string{`"nodes":3,"live":2,`, `"layers":[1,2],"lost":0,`, `"killed":1`, `"name":"listener 3"`} {
 		if !strings.Contains(last, part) {
 			t.Errorf("no %s in the summary %s", part, last)
 		}
 	}
 	if strings.Contains(last, `"all_live_ms":null`) {
 		t.Error("never all live")
+	}
+}
+
+// killListener kills a listener of the demo that has its files below dir.
+func killListener(t *testing.T, dir, name string) {
+	t.Helper()
+	locks, err := filepath.Glob(filepath.Join(dir, "wfnode-demo-*", name, "lock"))
+	if err != nil || len(locks) != 1 {
+		t.Fatalf("%s has no home below %s: %v", name, dir, err)
+	}
+	b, err := os.ReadFile(locks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
 }
