@@ -32,8 +32,8 @@ const (
 	Up      EventKind = iota + 1 // connected, control channel open
 	Down                         // closed, failed, or never connected; the last event of a link
 	Control                      // Data is a control message
-	Flowing                      // first packet of Stream since Take
-	Silent                       // neither media nor heartbeat of Stream for For (again every 100 ms while so)
+	Flowing                      // first packet of Stream since Take, or since its last Silent or Starved
+	Silent                       // neither media nor heartbeat of Stream for For: longer than usual here (again every 100 ms while so)
 	Starved                      // the parent of Stream lives but gets nothing itself since For
 )
 

@@ -30,8 +30,9 @@ type take struct {
 	asking   bool      // the session is not served yet
 	resumed  bool      // something was held when the session began
 	upTo     stream.Marks
-	flowed   bool
-	heard    time.Time // media or heartbeat
+	flowed   bool      // told so, and not told otherwise since
+	rhythm   rhythm    // of media and heartbeats
+	doubtAt  time.Time // when silence was first suspected; zero: not
 	silentAt time.Time // next alarm
 	starveAt time.Time
 	lossAt   time.Time // when to ask for what the hop lost; zero: nothing
@@ -83,17 +84,20 @@ func (l *Link) newSession(t *take) {
 
 // stepTake does what is due for t and says when to come again. Caller holds mu.
 func (l *Link) stepTake(t *take, now time.Time) time.Time {
-	if t.heard.IsZero() {
-		t.heard = now // silence is counted from when asking began
+	t.rhythm.check(now) // silence is counted from when asking began
+	patience := t.rhythm.patience()
+	silent := t.rhythm.quiet >= patience
+	if silent && t.doubtAt.IsZero() {
+		t.doubtAt = now
 	}
-	silent := now.Sub(t.heard)
-	if silent >= silentAfter {
+	doubt := silent && now.Sub(t.doubtAt) < secondLook
+	if silent && !doubt {
 		if !t.asking {
 			l.newSession(t)
 		}
 		if !t.silentAt.After(now) {
-			t.silentAt = now.Add(alarmEvery)
-			l.post(Event{Kind: Silent, Link: l, Stream: t.h.ID(), For: silent})
+			t.silentAt, t.flowed = now.Add(alarmEvery), false
+			l.post(Event{Kind: Silent, Link: l, Stream: t.h.ID(), For: t.rhythm.quiet})
 		}
 	}
 	if t.askedAt.IsZero() {
@@ -110,15 +114,20 @@ func (l *Link) stepTake(t *take, now time.Time) time.Time {
 		}
 		next = t.askAt
 	}
-	if silent < silentAfter {
-		if at := t.heard.Add(silentAfter); at.Before(next) {
-			next = at
+	var due time.Time
+	switch {
+	case doubt:
+		due = t.doubtAt.Add(secondLook)
+	case silent:
+		due = t.silentAt
+	default:
+		due = now.Add(patience - t.rhythm.quiet)
+		if at := l.wantHoles(t, now); !at.IsZero() && at.Before(due) {
+			due = at
 		}
-		if at := l.wantHoles(t, now); !at.IsZero() && at.Before(next) {
-			next = at
-		}
-	} else if t.silentAt.Before(next) {
-		next = t.silentAt
+	}
+	if due.Before(next) {
+		next = due
 	}
 	return next
 }
@@ -184,12 +193,9 @@ func (r *receiver) media(h stream.Header, b []byte, now time.Time) {
 		l.mu.Unlock()
 		return
 	}
-	t.heard, t.asking = now, false
+	l.heard(t, now)
 	t.count.mediaIn += uint64(len(b))
-	if !t.flowed {
-		t.flowed = true
-		l.post(Event{Kind: Flowing, Link: l, Stream: t.h.ID()})
-	}
+	l.flowing(t)
 	hist, resumed := t.h, h.Number < t.upTo[h.Track]
 	l.mu.Unlock()
 
@@ -200,6 +206,20 @@ func (r *receiver) media(h stream.Header, b []byte, now time.Time) {
 	copy(wire, b)
 	if hist.Put(stream.Packet{Header: h, Wire: wire, At: now}, resumed) {
 		r.chunk = r.chunk[len(b):]
+	}
+}
+
+// heard notes a sign of life. Caller holds mu.
+func (l *Link) heard(t *take, now time.Time) {
+	t.rhythm.heard(now)
+	t.asking, t.doubtAt = false, time.Time{}
+}
+
+// flowing reports that t delivers, once. Caller holds mu.
+func (l *Link) flowing(t *take) {
+	if !t.flowed {
+		t.flowed = true
+		l.post(Event{Kind: Flowing, Link: l, Stream: t.h.ID()})
 	}
 }
 
@@ -244,7 +264,7 @@ func (l *Link) hop(m any, now time.Time) {
 
 // heartbeat takes the parent's word for how t stands. Caller holds mu.
 func (l *Link) heartbeat(t *take, m heartbeat, now time.Time) {
-	t.heard, t.asking = now, false
+	l.heard(t, now)
 	if m.burst {
 		if t.resumed {
 			t.upTo = m.marks
@@ -255,12 +275,15 @@ func (l *Link) heartbeat(t *take, m heartbeat, now time.Time) {
 	} else {
 		t.h.Expect(m.marks, now)
 	}
-	if m.starving < silentAfter {
+	if m.starving < starvedFrom {
 		t.h.Alive(now)
+		if !m.burst { // the stream stands still, not the hop
+			l.flowing(t)
+		}
 		return
 	}
 	if !t.starveAt.After(now) {
-		t.starveAt = now.Add(alarmEvery)
+		t.starveAt, t.flowed = now.Add(alarmEvery), false
 		l.post(Event{Kind: Starved, Link: l, Stream: t.h.ID(), For: m.starving})
 	}
 }
