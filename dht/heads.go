@@ -321,7 +321,7 @@ func (p *Presence) tendPuts() {
 			if list {
 				provided = now
 			}
-			p.background(func(ctx context.Context) { p.putHeads(ctx, heads, list) })
+			p.background(func(ctx context.Context) { p.putHeads(ctx, list) })
 			continue
 		}
 		if !wake(p.ctx, wait, p.putKick) {
@@ -330,7 +330,21 @@ func (p *Presence) tendPuts() {
 	}
 }
 
-func (p *Presence) putHeads(ctx context.Context, heads []Head, list bool) {
+// putHeads puts the newest heads, one put at a time: of two at once the older might
+// come last, and be refused.
+func (p *Presence) putHeads(ctx context.Context, list bool) {
+	select {
+	case p.putting <- struct{}{}:
+		defer func() { <-p.putting }()
+	case <-ctx.Done():
+		return
+	}
+	p.mu.Lock()
+	heads := p.liveHeads(time.Now())
+	p.mu.Unlock()
+	if len(heads) == 0 {
+		return
+	}
 	at, rec := p.headRecord(heads...)
 	key := dhtKey(kindHead, p.h.self, at, nil)
 	err := p.h.put(ctx, key, rec)

@@ -252,6 +252,8 @@ func (h *Host) keep(b *bootstrap) {
 		b.mu.Unlock()
 		if err == nil {
 			wait.reset()
+			// A server that has only just started may tell us of its DHT a moment later.
+			h.awaitTable(h.ctx, 2*time.Second)
 			h.once.ready.Do(func() { close(h.ready) })
 			h.once.walk.Do(func() {
 				// Nobody waits for this: it makes us known and fills the table.
@@ -288,8 +290,8 @@ func (h *Host) reach(ctx context.Context, ai peer.AddrInfo) error {
 			return fmt.Errorf("%s: the connection was closed at once", ai.ID)
 		}
 	}
-	if p, err := h.host.Peerstore().SupportsProtocols(ai.ID, kadProto); err == nil && len(p) > 0 {
-		_, _ = h.kad.RoutingTable().TryAddPeer(ai.ID, true, false)
+	h.tabulate(ai.ID)
+	if h.kad.RoutingTable().Size() > 0 {
 		h.once.table.Do(func() { close(h.table) })
 	}
 	return nil
@@ -392,11 +394,12 @@ func (h *Host) awaitTable(ctx context.Context, d time.Duration) bool {
 	// nobody, hence the ticks.
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for h.kad.RoutingTable().Size() == 0 {
+	for table := h.table; h.kad.RoutingTable().Size() == 0; {
 		select {
-		case <-h.table:
-			return h.kad.RoutingTable().Size() > 0
+		case <-table:
+			table = nil
 		case <-tick.C:
+			h.refill()
 		case <-ctx.Done():
 			return false
 		case <-h.ctx.Done():

@@ -80,6 +80,7 @@ func (h *Host) Members(ctx context.Context, r *Room) ([]Member, error) {
 	if !h.awaitTable(ctx, 5*time.Second) {
 		return nil, ErrNotReached
 	}
+	h.refill()
 	now := bucketOf(h.clock.now(), memberBucket)
 	var (
 		mu   sync.Mutex

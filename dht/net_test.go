@@ -362,6 +362,30 @@ func TestCreatorOffline(t *testing.T) {
 	}
 }
 
+// TestOneFailedRequest: kad-dht forgets a peer at its first failed request; with one
+// bootstrap node a host must not be cut off by that.
+func TestOneFailedRequest(t *testing.T) {
+	boot := loopHost(t, Config{Volunteer: true})
+	cfg := Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}}
+	a, b := loopHost(t, cfg), loopHost(t, cfg)
+	room, err := CreateRoom(newKey(t), RoomOptions{AnyoneSpeaks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []*Host{a, b} {
+		if err := h.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		h.kad.RoutingTable().RemovePeer(boot.ID())
+	}
+	if err := a.PutRoom(deadline(t, 5*time.Second), room); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.FetchRoom(deadline(t, 5*time.Second), room.ID); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNoRoom(t *testing.T) {
 	boot := loopHost(t, Config{Volunteer: true})
 	h := loopHost(t, Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}})

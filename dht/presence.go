@@ -46,6 +46,8 @@ type Presence struct {
 	offers  chan Offer
 	answers chan Answer
 
+	putting chan struct{} // one put of heads at a time
+
 	topicsKick, headsKick, inboxKick, putKick chan struct{} // wake the loops
 
 	mu       sync.Mutex // guards all below
@@ -91,7 +93,7 @@ func (h *Host) Enter(r *Room, m Member) (*Presence, error) {
 	p := &Presence{
 		h: h, room: r, me: m, box: box,
 		heads: make(chan Head, headQueue), offers: make(chan Offer, offerQueue), answers: make(chan Answer, answerQueue),
-		topicsKick: make(chan struct{}, 1), headsKick: make(chan struct{}, 1),
+		putting: make(chan struct{}, 1), topicsKick: make(chan struct{}, 1), headsKick: make(chan struct{}, 1),
 		inboxKick: make(chan struct{}, 1), putKick: make(chan struct{}, 1),
 		streams: map[[16]byte]bool{}, pending: map[pubKey]*pending{},
 		ours: map[[16]byte]*ourHead{}, heard: newHeadBook(), inbox: newInbox(),
@@ -402,7 +404,7 @@ func (p *Presence) Leave() {
 	var last sync.WaitGroup
 	last.Go(func() { _ = p.putMember(ctx, true) }) // the record would go by itself
 	if slices.ContainsFunc(heads, func(h Head) bool { return h.Ended }) && p.h.cfg.Signal != Gossip {
-		last.Go(func() { p.putHeads(ctx, heads, false) })
+		last.Go(func() { p.putHeads(ctx, false) })
 	}
 	last.Wait()
 	cancel()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/routing"
 )
@@ -45,6 +46,7 @@ func (h *Host) getOnce(ctx context.Context, key string) (value []byte, answered 
 			}
 		}
 	}()
+	h.refill()
 	if values, err := h.kad.SearchValue(ctx, key); err == nil {
 		value = <-values
 	}
@@ -55,27 +57,53 @@ func (h *Host) getOnce(ctx context.Context, key string) (value []byte, answered 
 
 // put stores value with the DHT servers closest to key.
 func (h *Host) put(ctx context.Context, key string, value []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, putTimeout)
-	defer cancel()
-	err := h.kad.PutValue(ctx, key, value)
-	if h.kad.RoutingTable().Size() == 0 {
-		return h.alone() // it is kept here for those who will ask us
-	}
-	if err != nil {
-		return fmt.Errorf("storing in the DHT: %w", err)
-	}
-	return nil
+	return h.store(ctx, func(ctx context.Context) error { return h.kad.PutValue(ctx, key, value) })
 }
 
 // provide lists this host under c.
 func (h *Host) provide(ctx context.Context, c cid.Cid) error {
+	return h.store(ctx, func(ctx context.Context) error { return h.kad.Provide(ctx, c, true) })
+}
+
+// store does op, which stores something here and with others.
+func (h *Host) store(ctx context.Context, op func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
-	err := h.kad.Provide(ctx, c, true)
-	if h.kad.RoutingTable().Size() == 0 {
-		return h.alone()
+	for range 2 {
+		h.refill()
+		err := op(ctx)
+		if h.kad.RoutingTable().Size() == 0 {
+			continue // nobody was there, or the only one failed
+		}
+		if err != nil {
+			return fmt.Errorf("storing in the DHT: %w", err)
+		}
+		return nil
 	}
-	return err
+	return h.alone()
+}
+
+// refill puts servers that we are connected to back into the routing table: kad-dht
+// drops a peer at its first failed request, and with one bootstrap node that is all.
+func (h *Host) refill() {
+	table := h.kad.RoutingTable()
+	for _, b := range h.boot {
+		if table.Find(b.ID) == "" && h.host.Network().Connectedness(b.ID) == network.Connected {
+			h.tabulate(b.ID)
+		}
+	}
+	if table.Size() == 0 {
+		for _, p := range h.host.Network().Peers() {
+			h.tabulate(p)
+		}
+	}
+}
+
+// tabulate puts p into the routing table if it is a DHT server.
+func (h *Host) tabulate(p peer.ID) {
+	if s, err := h.host.Peerstore().SupportsProtocols(p, kadProto); err == nil && len(s) > 0 {
+		_, _ = h.kad.RoutingTable().TryAddPeer(p, true, false)
+	}
 }
 
 // alone is what it means that nobody else is in the DHT: all is well for a host without
@@ -92,6 +120,7 @@ func (h *Host) providers(ctx context.Context, c cid.Cid, n int) []peer.AddrInfo 
 	ctx, cancel := context.WithTimeout(ctx, getTimeout)
 	defer cancel()
 	var found []peer.AddrInfo
+	h.refill()
 	for ai := range h.kad.FindProvidersAsync(ctx, c, n+1) {
 		if ai.ID != h.host.ID() && len(found) < n {
 			found = append(found, ai)
