@@ -1,8 +1,11 @@
 package node
 
 import (
+	"encoding/hex"
 	"net/netip"
+	"os"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/watergy/waterfall/stream"
@@ -99,6 +102,24 @@ func TestNumberedRecordings(t *testing.T) {
 	for i, want := range map[int]string{1: "a/talk.mkv", 2: "a/talk-2.mkv", 10: "a/talk-10.mkv"} {
 		if got := numbered("a/talk.mkv", i); got != want {
 			t.Errorf("recording %d: got %s, want %s", i, got, want)
+		}
+	}
+}
+
+// TestVectors holds docs/protocol.md to the code.
+func TestVectors(t *testing.T) {
+	page, err := os.ReadFile("../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{
+		"offer, below 300, lost parent \"lost\"": offerBody{below: 300, avoid: "lost", desc: sampleDescription()}.append(nil),
+		"answer, accepted, path root, relay":     answerBody{verdict: tree.Accepted, path: []tree.NodeID{"root", "relay"}, desc: sampleDescription()}.append(nil),
+		"answer, accepted, use link, path root":  answerBody{verdict: tree.Accepted, useLink: true, path: []tree.NodeID{"root"}}.append(nil),
+		"answer, no room":                        answerBody{verdict: tree.Full}.append(nil),
+	} {
+		if want := name + "\n  " + hex.EncodeToString(b) + "\n"; !strings.Contains(string(page), want) {
+			t.Errorf("docs/protocol.md lacks\n%s", want)
 		}
 	}
 }
