@@ -15,6 +15,7 @@ import (
 	"github.com/bluenviron/mediacommon/v2/pkg/formats/mp4/codecs"
 
 	"github.com/watergy/waterfall/stream/internal/avc"
+	"github.com/watergy/waterfall/stream/internal/codec"
 )
 
 //go:embed clip/clip.mp4
@@ -40,7 +41,7 @@ func TestClip(ctx context.Context, t Target, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("read the built-in clip: %w", err)
 	}
-	feed, err := NewFeed(t, true, true, params.Fmtp(), log)
+	feed, err := NewFeed(t, codec.H264, params.Fmtp(), true, log)
 	if err != nil {
 		return err
 	}

@@ -1,32 +1,29 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 
-	"github.com/bluenviron/gortsplib/v5/pkg/format/rtph264"
-
 	"github.com/watergy/waterfall/stream"
 	"github.com/watergy/waterfall/stream/internal/avc"
+	"github.com/watergy/waterfall/stream/internal/codec"
 )
 
 // Feed brings one publisher's tracks into a Target: it opens the stream at the first
 // keyframe (at the first sound if there is no video), cuts frames into payloads that
 // fit, and refuses what cannot pass. Its methods may be called from several goroutines.
 type Feed struct {
-	target       Target
-	log          *slog.Logger
-	video, audio bool
+	target Target
+	log    *slog.Logger
+	audio  bool
 
-	mu     sync.Mutex // guards what follows
-	params avc.Params
+	mu     sync.Mutex  // guards what follows
+	video  codec.Video // nil: none
 	order  avc.Order
 	line   timeline
-	enc    *rtph264.Encoder
 	pub    *stream.Publisher
 	closed bool
 }
@@ -34,48 +31,44 @@ type Feed struct {
 // ErrFeedClosed is the error of writing to a closed Feed.
 var ErrFeedClosed = errors.New("the input is closed")
 
-// NewFeed announces the tracks to come. fmtp is the video's SDP format parameters; sets
-// in it (sprop-parameter-sets) are used until the stream brings its own.
-func NewFeed(t Target, video, audio bool, fmtp string, log *slog.Logger) (*Feed, error) {
-	enc := &rtph264.Encoder{PayloadMaxSize: stream.MaxPayload, PacketizationMode: 1}
-	if err := enc.Init(); err != nil {
-		return nil, err
+// NewFeed announces the tracks to come. video is the name of the video's codec, empty if
+// there is none, and fmtp its SDP format parameters; parameter sets in them
+// (sprop-parameter-sets) are used until the stream brings its own.
+func NewFeed(t Target, video, fmtp string, audio bool, log *slog.Logger) (*Feed, error) {
+	f := &Feed{target: t, log: log, audio: audio}
+	if video == "" {
+		return f, nil
 	}
-	f := &Feed{target: t, log: log, video: video, audio: audio, enc: enc, params: avc.ParseFmtp(fmtp)}
-	if len(f.params.SPS) > 0 {
-		if err := checkSPS(f.params.SPS); err != nil {
-			return nil, err
-		}
+	v, err := codec.New(video, fmtp)
+	if err == nil {
+		_, _, _, err = v.Normalize(nil) // what is known already may be refused
 	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	f.video = v
 	return f, nil
 }
 
-func checkSPS(sps []byte) error {
-	_, err := avc.CheckSPS(sps)
-	if errors.Is(err, avc.ErrReordered) {
-		return fmt.Errorf("%w: %w", ErrRefused, err)
-	}
-	return nil // an unreadable set is the decoders' business
-}
-
-// Video takes one frame: its NAL units without start codes. An error of ErrRefused says
-// what the publisher has to change; after any error the input should end.
-func (f *Feed) Video(ctx context.Context, s Stamp, au [][]byte) error {
+// Video takes one frame: NAL units without start codes (H.264), OBUs (AV1), or the one
+// frame (VP8, VP9). An error of ErrRefused says what the publisher has to change; after
+// any error the input should end.
+func (f *Feed) Video(ctx context.Context, s Stamp, frame [][]byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
+	switch {
+	case f.closed:
 		return ErrFeedClosed
-	}
-	before := f.params
-	au, key, ok := f.params.Normalize(au)
-	if !ok {
+	case f.video == nil:
 		return nil
 	}
-	changed := !bytes.Equal(before.SPS, f.params.SPS) || !bytes.Equal(before.PPS, f.params.PPS)
-	if changed {
-		if err := checkSPS(f.params.SPS); err != nil {
-			return err
-		}
+	before := f.video.Fmtp()
+	frame, key, ok, err := f.video.Normalize(frame)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if !ok {
+		return nil
 	}
 	if err := f.order.Check(s.RTP); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
@@ -88,17 +81,17 @@ func (f *Feed) Video(ctx context.Context, s Stamp, au [][]byte) error {
 		if err := f.open(ctx); err != nil {
 			return err
 		}
-	case changed:
+	case f.video.Fmtp() != before:
 		if err := f.pub.SetTracks(f.catalog()); err != nil {
 			return err
 		}
 	}
-	pkts, err := f.enc.Encode(au)
+	payloads, err := f.video.Pack(frame, stream.MaxPayload)
 	if err != nil {
-		return fmt.Errorf("cut a frame into packets: %w", err)
+		return err
 	}
-	for i, p := range pkts {
-		if err := f.pub.Write(VideoTrack, t, i == len(pkts)-1, key && i == 0, p.Payload); err != nil {
+	for i, p := range payloads {
+		if err := f.pub.Write(VideoTrack, t, i == len(payloads)-1, key && i == 0, p); err != nil {
 			return err
 		}
 	}
@@ -114,7 +107,7 @@ func (f *Feed) Audio(ctx context.Context, s Stamp, payload []byte) error {
 	}
 	t := f.line.forAudio(s)
 	if f.pub == nil {
-		if f.video {
+		if f.video != nil {
 			return nil // begins with the first keyframe
 		}
 		if err := f.open(ctx); err != nil {
@@ -138,9 +131,9 @@ func (f *Feed) open(ctx context.Context) error {
 
 func (f *Feed) catalog() stream.Catalog {
 	var c stream.Catalog
-	if f.video {
+	if f.video != nil {
 		c.Tracks = append(c.Tracks, stream.TrackInfo{
-			Track: VideoTrack, Kind: "video", Codec: "H264", ClockRate: videoRate, Fmtp: f.params.Fmtp(),
+			Track: VideoTrack, Kind: "video", Codec: f.video.Codec(), ClockRate: videoRate, Fmtp: f.video.Fmtp(),
 		})
 	}
 	if f.audio {

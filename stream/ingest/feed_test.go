@@ -31,7 +31,7 @@ func unhex(s string) []byte {
 func feed(t *testing.T) (*mediatest.Target, *ingest.Feed) {
 	t.Helper()
 	target := mediatest.NewTarget(t)
-	f, err := ingest.NewFeed(target, true, true, "", quiet)
+	f, err := ingest.NewFeed(target, "H264", "", true, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/pion/transport/v4"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/watergy/waterfall/stream/internal/avc"
+	"github.com/watergy/waterfall/stream/internal/codec"
 	"github.com/watergy/waterfall/stream/internal/wish"
 )
 
@@ -24,6 +26,9 @@ const (
 	keyframeGap = time.Second
 	// startBitrate (kbit/s) keeps Chromium from starting at 320x180.
 	startBitrate = 2500
+	// minBitrate (kbit/s) is what Chromium's estimate may not fall below: the publisher is on
+	// this machine or near, and a picture of less is of no use to anyone.
+	minBitrate = 400
 )
 
 // WHIPConfig for NewWHIP.
@@ -94,19 +99,19 @@ func (w *WHIP) open(r *http.Request, offer *wish.Offer) (wish.Session, string, e
 }
 
 func (w *WHIP) answer(ctx context.Context, offer *wish.Offer) (*whipSession, string, error) {
-	codecs, err := publishCodecs(offer)
+	c, err := choose(offer)
 	if err != nil {
 		return nil, "", &wish.Error{Status: http.StatusNotAcceptable, Err: err}
 	}
-	feed, err := NewFeed(w.target, offer.Count("video") > 0, offer.Count("audio") > 0, "", w.cfg.Log)
+	feed, err := NewFeed(w.target, c.video, c.fmtp, c.audio, w.cfg.Log)
 	if err != nil {
 		return nil, "", err
 	}
-	peer, err := wish.NewPeer(wish.PeerConfig{Net: w.cfg.Net, Codecs: codecs, Receive: true})
+	peer, err := wish.NewPeer(wish.PeerConfig{Net: w.cfg.Net, Codecs: c.formats, Receive: true})
 	if err != nil {
 		return nil, "", err
 	}
-	s := &whipSession{Peer: peer, feed: feed, log: w.cfg.Log, need: make(chan struct{}, 1), over: w.over}
+	s := &whipSession{Peer: peer, feed: feed, video: c.video, log: w.cfg.Log, need: make(chan struct{}, 1), over: w.over}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	peer.OnTrack(s.track)
 	if err := peer.Offered(offer); err != nil {
@@ -116,7 +121,10 @@ func (w *WHIP) answer(ctx context.Context, offer *wish.Offer) (*whipSession, str
 	if err != nil {
 		return nil, "", errors.Join(err, s.Close())
 	}
-	return s, withStartBitrate(answer), nil
+	if c.video != "" {
+		answer = withStartBitrate(answer, c.formats[0])
+	}
+	return s, answer, nil
 }
 
 // over makes room for the next publisher.
@@ -128,39 +136,78 @@ func (w *WHIP) over(s *whipSession) {
 	}
 }
 
-// publishCodecs chooses what the answer will accept, or refuses with words.
-func publishCodecs(offer *wish.Offer) ([]webrtc.RTPCodecParameters, error) {
-	var out []webrtc.RTPCodecParameters
-	video, audio := offer.Count("video"), offer.Count("audio")
-	if video > 1 || audio > 1 || video+audio == 0 {
-		return nil, fmt.Errorf("%w: the offer has %d video and %d audio tracks (hint: publish one of each at most)", ErrRefused, video, audio)
-	}
-	if video > 0 {
-		// Constrained Baseline first: every browser makes and plays it.
-		c, ok := offer.H264("42e0", "42c0", "4200", "4d00", "6400")
-		if !ok {
-			return nil, fmt.Errorf("%w: no H264 in the offer (hint: choose H.264 as the video codec)", ErrRefused)
-		}
-		out = append(out, c)
-	}
-	if audio > 0 {
-		c, ok := offer.Opus()
-		if !ok {
-			return nil, fmt.Errorf("%w: no opus in the offer (hint: choose Opus as the audio codec)", ErrRefused)
-		}
-		out = append(out, c)
-	}
-	return out, nil
+// chosen is what the answer will accept of an offer.
+type chosen struct {
+	formats []webrtc.RTPCodecParameters
+	video   string // codec; empty: none
+	fmtp    string
+	audio   bool
 }
 
-// withStartBitrate tells Chromium, by its private parameter, to start with a good picture.
-func withStartBitrate(answer string) string {
+// choose finds what to accept, or refuses with words. H.264 goes first, since every
+// browser and player plays it; then the publisher's own order counts.
+func choose(offer *wish.Offer) (chosen, error) {
+	var c chosen
+	video, audio := offer.Count("video"), offer.Count("audio")
+	if video > 1 || audio > 1 || video+audio == 0 {
+		return c, fmt.Errorf("%w: the offer has %d video and %d audio tracks (hint: publish one of each at most)", ErrRefused, video, audio)
+	}
+	if video > 0 {
+		f, ok := chooseVideo(offer)
+		if !ok {
+			if _, ok := offer.Find(webrtc.MimeTypeH265, "", ""); ok {
+				return c, fmt.Errorf("%w: H.265 (HEVC) does not play in most browsers, so it does not pass here (hint: choose H.264, or AV1)", ErrRefused)
+			}
+			return c, fmt.Errorf("%w: no H264, VP8, VP9 or AV1 in the offer (hint: choose H.264 as the video codec)", ErrRefused)
+		}
+		c.video, c.formats = f.MimeType[len("video/"):], append(c.formats, f)
+	}
+	if audio > 0 {
+		f, ok := offer.Opus()
+		if !ok {
+			return c, fmt.Errorf("%w: no opus in the offer (hint: choose Opus as the audio codec)", ErrRefused)
+		}
+		c.audio, c.formats = true, append(c.formats, f)
+	}
+	return c, nil
+}
+
+func chooseVideo(offer *wish.Offer) (webrtc.RTPCodecParameters, bool) {
+	// Constrained Baseline first: every browser makes and plays it.
+	if f, ok := offer.H264("42e0", "42c0", "4200", "4d00", "6400"); ok {
+		return f, true
+	}
+	for _, m := range offer.Medias {
+		for _, f := range m.Codecs {
+			name, isVideo := strings.CutPrefix(f.MimeType, "video/")
+			switch {
+			case !isVideo || !codec.Known(name) || strings.EqualFold(name, codec.H264): // its packetization mode 0
+			case strings.EqualFold(name, codec.VP9) && max(avc.Param(f.SDPFmtpLine, "profile-id"), "0") != "0":
+			case strings.EqualFold(name, codec.AV1) && max(avc.Param(f.SDPFmtpLine, "profile"), "0") != "0":
+			default:
+				return f, true
+			}
+		}
+	}
+	return webrtc.RTPCodecParameters{}, false
+}
+
+// withStartBitrate tells Chromium, by its private parameters, to start with a good picture,
+// and not to fall to a postage stamp when a busy machine makes packets late.
+func withStartBitrate(answer string, f webrtc.RTPCodecParameters) string {
+	ask := fmt.Sprintf("x-google-start-bitrate=%d;x-google-min-bitrate=%d", startBitrate, minBitrate)
+	fmtp, rtpmap := fmt.Sprintf("a=fmtp:%d ", f.PayloadType), fmt.Sprintf("a=rtpmap:%d ", f.PayloadType)
+	has := strings.Contains(answer, fmtp)
 	var out strings.Builder
 	for line := range strings.Lines(answer) {
-		if strings.HasPrefix(line, "a=fmtp:") && strings.Contains(line, "profile-level-id=") {
-			line = fmt.Sprintf("%s;x-google-start-bitrate=%d\r\n", strings.TrimRight(line, "\r\n"), startBitrate)
+		line = strings.TrimRight(line, "\r\n")
+		if strings.HasPrefix(line, fmtp) {
+			line += ";" + ask
 		}
-		out.WriteString(line)
+		out.WriteString(line + "\r\n")
+		if strings.HasPrefix(line, rtpmap) && !has {
+			out.WriteString(fmtp + ask + "\r\n")
+		}
 	}
 	return out.String()
 }
@@ -168,10 +215,11 @@ func withStartBitrate(answer string) string {
 // whipSession is one publisher. Its reading goroutines end when the connection closes.
 type whipSession struct {
 	*wish.Peer
-	feed *Feed
-	log  *slog.Logger
-	need chan struct{} // a keyframe is wanted
-	over func(*whipSession)
+	feed  *Feed
+	video string // codec
+	log   *slog.Logger
+	need  chan struct{} // a keyframe is wanted
+	over  func(*whipSession)
 
 	ctx    context.Context // of Target.Open; ends with Close
 	cancel context.CancelFunc
@@ -219,7 +267,7 @@ func (s *whipSession) track(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
 		return
 	}
 	s.run(func() { s.keyframes(uint32(t.SSRC())) })
-	v := &videoPackets{feed: s.feed, lost: s.askKeyframe}
+	v := &videoPackets{feed: s.feed, frames: codec.NewFrames(s.video), lost: s.askKeyframe}
 	s.run(func() { s.read(t, tr, v.packet) })
 }
 

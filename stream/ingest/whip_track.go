@@ -9,7 +9,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
-	"github.com/watergy/waterfall/stream/internal/avc"
+	"github.com/watergy/waterfall/stream/internal/codec"
 )
 
 // putFunc takes a track's next packet.
@@ -22,7 +22,7 @@ func (f *Feed) audioPacket(ctx context.Context, s Stamp, p *rtp.Packet) error {
 // videoPackets puts the packets of a video track together into frames for a Feed.
 type videoPackets struct {
 	feed   *Feed
-	frames avc.Frames
+	frames codec.Frames
 	lost   func() // a frame is gone: the picture is broken until the next keyframe
 	next   uint16
 	seen   bool
@@ -33,19 +33,19 @@ func (v *videoPackets) packet(ctx context.Context, s Stamp, p *rtp.Packet) error
 		v.lost()
 	}
 	v.next, v.seen = p.SequenceNumber+1, true
-	au, t, err := v.frames.Push(p)
+	frame, t, err := v.frames.Push(p)
 	if err != nil {
 		v.lost()
 		return nil
 	}
-	if au == nil {
+	if frame == nil {
 		return nil
 	}
 	if !s.NTP.IsZero() {
 		s.NTP = s.NTP.Add(span(int64(int32(t-s.RTP)), videoRate))
 	}
 	s.RTP = t
-	return v.feed.Video(ctx, s, au)
+	return v.feed.Video(ctx, s, frame)
 }
 
 // whipTrack knows a track's place on the publisher's clock.

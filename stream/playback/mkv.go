@@ -10,10 +10,9 @@ import (
 
 	"github.com/at-wat/ebml-go"
 	"github.com/at-wat/ebml-go/webm"
-	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
 
 	"github.com/watergy/waterfall/stream"
-	"github.com/watergy/waterfall/stream/internal/avc"
+	"github.com/watergy/waterfall/stream/internal/codec"
 )
 
 const (
@@ -44,9 +43,10 @@ type mkvWriter struct {
 }
 
 type mkvTrack struct {
-	info   stream.TrackInfo
-	number uint64
-	params avc.Params
+	info    stream.TrackInfo
+	number  uint64
+	video   codec.Video // nil for sound
+	private []byte      // of the video's codec
 }
 
 // newMKV writes the header.
@@ -95,19 +95,15 @@ func (t mkvTrack) entry() (webm.TrackEntry, error) {
 		e.Audio = &webm.Audio{SamplingFrequency: float64(t.info.ClockRate), Channels: uint64(t.info.Channels)}
 		return e, nil
 	}
-	if !strings.EqualFold(t.info.Codec, "H264") {
+	id, ok := map[string]string{
+		codec.H264: "V_MPEG4/ISO/AVC", codec.VP8: "V_VP8", codec.VP9: "V_VP9", codec.AV1: "V_AV1",
+	}[t.video.Codec()]
+	width, height := t.video.Size()
+	if !ok || width == 0 {
 		return e, fmt.Errorf("cannot record %s video", t.info.Codec)
 	}
-	var sps h264.SPS
-	if err := sps.Unmarshal(t.params.SPS); err != nil {
-		return e, fmt.Errorf("read the video's parameters: %w", err)
-	}
-	private, err := t.params.Config()
-	if err != nil {
-		return e, err
-	}
-	e.TrackType, e.CodecID, e.CodecPrivate = 1, "V_MPEG4/ISO/AVC", private
-	e.Video = &webm.Video{PixelWidth: uint64(sps.Width()), PixelHeight: uint64(sps.Height())}
+	e.TrackType, e.CodecID, e.CodecPrivate = 1, id, t.private
+	e.Video = &webm.Video{PixelWidth: uint64(width), PixelHeight: uint64(height)}
 	return e, nil
 }
 

@@ -1,6 +1,7 @@
 package playback
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,11 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
 	"github.com/pion/rtp"
 
 	"github.com/watergy/waterfall/stream"
-	"github.com/watergy/waterfall/stream/internal/avc"
+	"github.com/watergy/waterfall/stream/internal/codec"
 	"github.com/watergy/waterfall/stream/internal/mediatime"
 )
 
@@ -72,10 +72,10 @@ type recorder struct {
 
 type recordTrack struct {
 	info    stream.TrackInfo
-	number  uint64 // in the file
-	frames  avc.Frames
-	params  avc.Params
-	private avc.Params // those in the file's header
+	number  uint64      // in the file
+	video   codec.Video // nil for sound
+	frames  codec.Frames
+	private []byte // the codec's data in the file's header
 	waitKey bool
 }
 
@@ -85,12 +85,15 @@ func (r *recorder) run(ctx context.Context, player *stream.Player) error {
 		return err
 	}
 	for i, t := range c.Tracks {
-		if r.webm && strings.EqualFold(t.Codec, "H264") {
+		if r.webm && strings.EqualFold(t.Codec, codec.H264) {
 			return errors.New("WebM holds no H264, which this stream has (hint: use a name that ends in .mkv)")
 		}
 		tr := &recordTrack{info: t, number: uint64(i + 1)}
 		if t.Kind == "video" {
-			r.video, tr.waitKey, tr.params = true, true, avc.ParseFmtp(t.Fmtp)
+			r.video, tr.waitKey, tr.frames = true, true, codec.NewFrames(t.Codec)
+			if tr.video, err = codec.New(t.Codec, t.Fmtp); err != nil {
+				return fmt.Errorf("cannot record: %w", err)
+			}
 		}
 		r.tracks[t.Track] = tr
 	}
@@ -122,7 +125,7 @@ func (r *recorder) videoPacket(tr *recordTrack, s stream.Sample) error {
 		tr.waitKey = true
 	}
 	if s.KeyStart && (tr.waitKey || s.Gap) {
-		tr.waitKey, tr.frames = false, avc.Frames{}
+		tr.waitKey, tr.frames = false, codec.NewFrames(tr.info.Codec)
 	}
 	if tr.waitKey {
 		if s.Marker && r.mkv != nil {
@@ -130,7 +133,7 @@ func (r *recorder) videoPacket(tr *recordTrack, s stream.Sample) error {
 		}
 		return nil
 	}
-	au, _, err := tr.frames.Push(&rtp.Packet{
+	frame, _, err := tr.frames.Push(&rtp.Packet{
 		Header:  rtp.Header{SequenceNumber: uint16(s.Number), Timestamp: s.Time, Marker: s.Marker},
 		Payload: s.Payload,
 	})
@@ -139,42 +142,31 @@ func (r *recorder) videoPacket(tr *recordTrack, s stream.Sample) error {
 		r.skipped++
 		return nil
 	}
-	if au == nil {
+	if frame == nil {
 		return nil
 	}
-	au, key, ok := tr.params.Normalize(au)
+	frame, key, ok, err := tr.video.Normalize(frame)
 	if !ok {
+		return err
+	}
+	if r.mkv == nil && !key {
 		return nil
+	}
+	private, err := tr.video.Private()
+	if err != nil {
+		return err
 	}
 	if r.mkv == nil {
-		if !key {
-			return nil
-		}
-		tr.private = tr.params
+		tr.private = private
 		if err := r.open(t); err != nil {
 			return err
 		}
 	}
-	b, err := h264.AVCC(tr.withoutPrivate(au)).Marshal()
+	b, err := tr.video.Stored(frame, bytes.Equal(private, tr.private))
 	if err != nil {
 		return err
 	}
 	return r.block(tr, t, key, key, b)
-}
-
-// withoutPrivate leaves out the parameter sets that the file's header has. Others stay:
-// the publisher changed its picture's size.
-func (tr *recordTrack) withoutPrivate(au [][]byte) [][]byte {
-	if string(tr.params.SPS) != string(tr.private.SPS) || string(tr.params.PPS) != string(tr.private.PPS) {
-		return au
-	}
-	out := make([][]byte, 0, len(au))
-	for _, n := range au {
-		if t := avc.Type(n); t != h264.NALUTypeSPS && t != h264.NALUTypePPS {
-			out = append(out, n)
-		}
-	}
-	return out
 }
 
 func (r *recorder) audioPacket(tr *recordTrack, s stream.Sample) error {
@@ -205,7 +197,7 @@ func (r *recorder) open(t time.Duration) (err error) {
 	for n := range uint64(len(r.tracks)) {
 		for _, tr := range r.tracks {
 			if tr.number == n+1 {
-				entries = append(entries, mkvTrack{info: tr.info, number: tr.number, params: tr.private})
+				entries = append(entries, mkvTrack{info: tr.info, number: tr.number, video: tr.video, private: tr.private})
 			}
 		}
 	}

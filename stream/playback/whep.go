@@ -13,6 +13,7 @@ import (
 
 	"github.com/watergy/waterfall/stream"
 	"github.com/watergy/waterfall/stream/internal/avc"
+	"github.com/watergy/waterfall/stream/internal/codec"
 	"github.com/watergy/waterfall/stream/internal/wish"
 )
 
@@ -125,14 +126,7 @@ func match(c stream.Catalog, offer *wish.Offer) ([]stream.TrackInfo, []webrtc.RT
 		if offer.Count(t.Kind) == 0 {
 			continue // the viewer does not want it
 		}
-		var f webrtc.RTPCodecParameters
-		var ok bool
-		switch {
-		case strings.EqualFold(t.Codec, "H264"):
-			f, ok = offer.H264(profiles(t.Fmtp)...)
-		case strings.EqualFold(t.Codec, "opus"):
-			f, ok = offer.Opus()
-		}
+		f, ok := format(t, offer)
 		if !ok {
 			return nil, nil, errors.New("the stream's " + t.Kind + " is " + t.Codec + ", which is not in the offer (hint: use a browser that plays it)")
 		}
@@ -142,6 +136,23 @@ func match(c stream.Catalog, offer *wish.Offer) ([]stream.TrackInfo, []webrtc.RT
 		return nil, nil, errors.New("the offer asks for nothing that this stream has (hint: offer to receive video and audio)")
 	}
 	return tracks, codecs, nil
+}
+
+// format finds what the browser calls a track's codec.
+func format(t stream.TrackInfo, offer *wish.Offer) (webrtc.RTPCodecParameters, bool) {
+	switch strings.ToUpper(t.Codec) {
+	case codec.H264:
+		return offer.H264(profiles(t.Fmtp)...)
+	case codec.VP8:
+		return offer.Find(webrtc.MimeTypeVP8, "", "")
+	case codec.VP9:
+		return offer.Find(webrtc.MimeTypeVP9, "profile-id", max(avc.Param(t.Fmtp, "profile-id"), "0"))
+	case codec.AV1:
+		return offer.Find(webrtc.MimeTypeAV1, "profile", max(avc.Param(t.Fmtp, "profile"), "0"))
+	case "OPUS":
+		return offer.Opus()
+	}
+	return webrtc.RTPCodecParameters{}, false
 }
 
 // profiles lists the formats that a decoder for the stream may be called, best first. A

@@ -14,6 +14,7 @@ import (
 
 	"github.com/watergy/waterfall/stream/ingest"
 	"github.com/watergy/waterfall/stream/internal/avc"
+	"github.com/watergy/waterfall/stream/internal/codec"
 )
 
 // publisher is a session that sends us media.
@@ -24,7 +25,8 @@ type publisher struct {
 
 	video, audio       *description.Media // nil: none
 	videoFmt, audioFmt format.Format
-	frames             avc.Frames
+	codec              string
+	frames             codec.Frames
 
 	once sync.Once
 }
@@ -39,11 +41,7 @@ func (h *handler) OnAnnounce(c *gortsplib.ServerHandlerOnAnnounceCtx) (*base.Res
 	if err != nil {
 		return h.refuse(base.StatusNotFound, "publisher", path, err), nil
 	}
-	var fmtp string
-	if f, ok := p.videoFmt.(*format.H264); ok {
-		fmtp = avc.Params{SPS: f.SPS, PPS: f.PPS}.Fmtp()
-	}
-	if p.feed, err = ingest.NewFeed(t, p.video != nil, p.audio != nil, fmtp, h.cfg.Log); err != nil {
+	if p.feed, err = ingest.NewFeed(t, p.codec, p.fmtp(), p.audio != nil, h.cfg.Log); err != nil {
 		return h.refuse(base.StatusUnsupportedMediaType, "publisher", path, err), nil
 	}
 	if !h.server().claim(p) {
@@ -71,11 +69,15 @@ func (p *publisher) choose(d *description.Session) error {
 		for _, f := range m.Formats {
 			var err error
 			switch f := f.(type) {
-			case *format.H264:
+			case *format.H264, *format.VP8, *format.VP9, *format.AV1:
 				if p.video != nil {
 					err = errors.New("two video tracks (hint: ffmpeg -map 0:v:0)")
 				}
-				p.video, p.videoFmt = m, f
+				p.video, p.videoFmt, p.codec = m, f, f.Codec()
+				if _, ok := f.(*format.H264); ok {
+					p.codec = codec.H264
+				}
+				p.frames = codec.NewFrames(p.codec)
 			case *format.Opus:
 				if p.audio != nil {
 					err = errors.New("two audio tracks (hint: ffmpeg -map 0:a:0)")
@@ -84,9 +86,9 @@ func (p *publisher) choose(d *description.Session) error {
 				}
 				p.audio, p.audioFmt = m, f
 			case *format.MPEG4Audio, *format.MPEG4AudioLATM:
-				err = errors.New("AAC does not pass over WebRTC (hint: ffmpeg -c:a libopus)")
+				err = errors.New("AAC does not pass over WebRTC (hint: ffmpeg -c:a libopus; OBS: publish by WHIP, which is Opus)")
 			case *format.H265:
-				err = errors.New("H.265 does not pass here (hint: ffmpeg -c:v libx264 -bf 0)")
+				err = errors.New("H.265 (HEVC) does not play in most browsers, so it does not pass here (hint: ffmpeg -c:v libx264 -bf 0)")
 			default:
 				err = fmt.Errorf("%s %s does not pass here (hint: ffmpeg -c:v libx264 -bf 0 -c:a libopus)", f.Codec(), m.Type)
 			}
@@ -96,6 +98,14 @@ func (p *publisher) choose(d *description.Session) error {
 		}
 	}
 	return nil
+}
+
+// fmtp is the video's parameters as far as the announcement has them.
+func (p *publisher) fmtp() string {
+	if f, ok := p.videoFmt.(*format.H264); ok {
+		return avc.Params{SPS: f.SPS, PPS: f.PPS}.Fmtp()
+	}
+	return ""
 }
 
 func (h *handler) OnRecord(c *gortsplib.ServerHandlerOnRecordCtx) (*base.Response, error) {
@@ -116,15 +126,15 @@ func (h *handler) OnRecord(c *gortsplib.ServerHandlerOnRecordCtx) (*base.Respons
 
 func (p *publisher) videoPacket(ss *gortsplib.ServerSession, pkt *rtp.Packet) {
 	s := stamp(ss, p.video, pkt)
-	au, t, err := p.frames.Push(pkt)
-	if err != nil || au == nil {
+	frame, t, err := p.frames.Push(pkt)
+	if err != nil || frame == nil {
 		return // a frame lost on its way, or not complete yet
 	}
 	if !s.NTP.IsZero() {
 		s.NTP = s.NTP.Add(time.Duration(int32(t-s.RTP)) * time.Second / time.Duration(p.videoFmt.ClockRate()))
 	}
 	s.RTP = t
-	p.check(ss, p.feed.Video(p.s.ctx, s, au))
+	p.check(ss, p.feed.Video(p.s.ctx, s, frame))
 }
 
 func stamp(ss *gortsplib.ServerSession, m *description.Media, pkt *rtp.Packet) ingest.Stamp {

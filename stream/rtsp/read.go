@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/watergy/waterfall/stream"
 	"github.com/watergy/waterfall/stream/internal/avc"
+	"github.com/watergy/waterfall/stream/internal/codec"
 	"github.com/watergy/waterfall/stream/internal/mediatime"
 	"github.com/watergy/waterfall/stream/playback"
 )
@@ -107,17 +109,14 @@ func (s *Server) newReader(path, query string, src playback.Source, c stream.Cat
 	for i, t := range c.Tracks {
 		tr := &track{rate: t.ClockRate, video: t.Kind == "video"}
 		pt := uint8(96 + i)
-		switch {
-		case strings.EqualFold(t.Codec, "H264"):
-			p := avc.ParseFmtp(t.Fmtp)
-			tr.format = &format.H264{PayloadTyp: pt, PacketizationMode: 1, SPS: p.SPS, PPS: p.PPS}
-			tr.media = &description.Media{Type: description.MediaTypeVideo, Formats: []format.Format{tr.format}}
-		case strings.EqualFold(t.Codec, "opus"):
-			tr.format = &format.Opus{PayloadTyp: pt, ChannelCount: 2}
-			tr.media = &description.Media{Type: description.MediaTypeAudio, Formats: []format.Format{tr.format}}
-		default:
+		kind := description.MediaTypeVideo
+		if !tr.video {
+			kind = description.MediaTypeAudio
+		}
+		if tr.format = carried(t, pt); tr.format == nil {
 			continue // a codec of a newer version: the rest plays
 		}
+		tr.media = &description.Media{Type: kind, Formats: []format.Format{tr.format}}
 		desc.Medias = append(desc.Medias, tr.media)
 		r.tracks[t.Track] = tr
 	}
@@ -129,6 +128,31 @@ func (s *Server) newReader(path, query string, src playback.Source, c stream.Cat
 		return nil, fmt.Errorf("describe the stream: %w", err)
 	}
 	return r, nil
+}
+
+// carried is a track's codec as RTSP describes it, nil if it cannot.
+func carried(t stream.TrackInfo, pt uint8) format.Format {
+	param := func(key string) *int {
+		n, err := strconv.Atoi(avc.Param(t.Fmtp, key))
+		if err != nil {
+			return nil
+		}
+		return &n
+	}
+	switch strings.ToUpper(t.Codec) {
+	case codec.H264:
+		p := avc.ParseFmtp(t.Fmtp)
+		return &format.H264{PayloadTyp: pt, PacketizationMode: 1, SPS: p.SPS, PPS: p.PPS}
+	case codec.VP8:
+		return &format.VP8{PayloadTyp: pt}
+	case codec.VP9:
+		return &format.VP9{PayloadTyp: pt, ProfileID: param("profile-id")}
+	case codec.AV1:
+		return &format.AV1{PayloadTyp: pt, Profile: param("profile"), LevelIdx: param("level-idx"), Tier: param("tier")}
+	case "OPUS":
+		return &format.Opus{PayloadTyp: pt, ChannelCount: 2}
+	}
+	return nil
 }
 
 func (h *handler) OnPlay(c *gortsplib.ServerHandlerOnPlayCtx) (*base.Response, error) {

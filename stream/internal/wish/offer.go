@@ -120,6 +120,17 @@ func (o *Offer) H264(profiles ...string) (webrtc.RTPCodecParameters, bool) {
 	return found, best <= len(profiles)
 }
 
+// Find finds the offered format of a codec that says key=value in its parameters (a missing
+// one counts as 0), whatever they say when key is empty.
+func (o *Offer) Find(mime, key, value string) (webrtc.RTPCodecParameters, bool) {
+	for c := range o.codecs(mime) {
+		if key == "" || max(avc.Param(c.SDPFmtpLine, key), "0") == value {
+			return c, true
+		}
+	}
+	return webrtc.RTPCodecParameters{}, false
+}
+
 // Opus finds the offered Opus format.
 func (o *Offer) Opus() (webrtc.RTPCodecParameters, bool) {
 	for c := range o.codecs(webrtc.MimeTypeOpus) {
