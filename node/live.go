@@ -45,6 +45,7 @@ type live struct {
 	join        joinTimes
 	media       mediaWatch
 	past        linkTotals // of links that are gone
+	chart       chart
 }
 
 func (s *live) root() bool   { return s.speaker == s.room.n.ID() }

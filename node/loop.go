@@ -44,8 +44,10 @@ func (n *Node) loop() {
 func (n *Node) untilDeadline() time.Duration {
 	var first time.Time
 	for _, s := range n.streams {
-		if d := s.tree.Deadline(); !d.IsZero() && (first.IsZero() || d.Before(first)) {
-			first = d
+		for _, d := range [...]time.Time{s.tree.Deadline(), s.chart.due} {
+			if !d.IsZero() && (first.IsZero() || d.Before(first)) {
+				first = d
+			}
 		}
 	}
 	if first.IsZero() {
@@ -59,6 +61,9 @@ func (n *Node) passDeadlines() {
 	for _, s := range n.streams {
 		if d := s.tree.Deadline(); !d.IsZero() && !d.After(now) {
 			s.step(nil)
+		}
+		if d := s.chart.due; !d.IsZero() && !d.After(now) {
+			s.passChart(now)
 		}
 	}
 }

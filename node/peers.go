@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 
+	"github.com/watergy/waterfall/stream"
 	"github.com/watergy/waterfall/stream/link"
 	"github.com/watergy/waterfall/tree"
 )
@@ -120,6 +121,11 @@ func (n *Node) linkEvent(ev link.Event) {
 // control gives a tree message to its stream. Offers that are handed down are checked
 // first: whoever passed them on, the joiner's signature must hold.
 func (n *Node) control(from tree.NodeID, p *peerLink, b []byte) {
+	if len(b) >= len(stream.ID{}) {
+		if s := n.streams[stream.ID(b[:len(stream.ID{})])]; s != nil && s.chartMessage(from, b) {
+			return
+		}
+	}
 	id, m, err := tree.Unmarshal(b)
 	if err != nil {
 		n.log.Debug("unreadable control message", "err", err)

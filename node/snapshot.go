@@ -61,7 +61,7 @@ func (s *live) status() StreamStatus {
 		ID: s.name(), Speaker: s.speaker.String(), State: s.state(v, now), Role: s.role(v),
 		Path: []string{}, Children: []ChildStatus{},
 		Slots:   SlotStatus{Used: len(v.Children), Max: max(0, v.Slots)},
-		Subtree: v.Subtree, DepthBelow: v.Below, Switches: v.Switches,
+		Layers: layersOf(v), Subtree: v.Subtree, DepthBelow: v.Below, Switches: v.Switches,
 		LastGapMS: millis(s.join.gap),
 		Join: JoinStatus{
 			AnswerMS: millis(s.join.answer), ConnectedMS: millis(s.join.connected),

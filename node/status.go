@@ -36,6 +36,7 @@ type StreamStatus struct {
 	State         string        `json:"state"` // live, waiting, ended
 	Role          string        `json:"role"`  // speaker, listener (leaf), relay (has children)
 	Layer         *int          `json:"layer"`
+	Layers        []int         `json:"layers"` // nodes by layer in the whole tree, the speaker's first
 	Path          []string      `json:"path"`
 	Parent        *string       `json:"parent"`
 	Backup        *string       `json:"backup"`

@@ -10,9 +10,10 @@ type View struct {
 	Backup   NodeID   // empty: none
 	Children []ChildView
 	Slots    int
-	Subtree  int // nodes at and below, self included
-	Below    int // layers below self
-	Switches int // times the parent changed after the first
+	Subtree  int      // nodes at and below, self included
+	Layers   []uint32 // the same by layer, self first
+	Below    int      // layers below self
+	Switches int      // times the parent changed after the first
 	Head     Head
 }
 
@@ -32,6 +33,7 @@ func (p *Peer) View() View {
 		Parent:   p.parent,
 		Slots:    p.slots,
 		Subtree:  p.subtree(),
+		Layers:   p.layers(),
 		Below:    len(p.layers()) - 1,
 		Switches: p.switches,
 		Head:     p.head,
