@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // TrackInfo describes one track to players.
@@ -146,4 +147,14 @@ func plain(s string) bool {
 		}
 	}
 	return true
+}
+
+// manifestEvery is how often such a stream is signed.
+func (c Catalog) manifestEvery() time.Duration {
+	for _, t := range c.Tracks {
+		if t.Kind == "video" {
+			return manifestEvery
+		}
+	}
+	return manifestEveryAudio
 }

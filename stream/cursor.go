@@ -10,7 +10,8 @@ import (
 // Cursor reads a History at its own pace. One goroutine uses it.
 type Cursor struct {
 	h      *History
-	pos    uint64        // log index of the next packet to look at
+	play   bool          // reads what has been checked, in that order
+	pos    uint64        // log index, or index of what has been checked, of the next packet to look at
 	from   Marks         // numbers below these are not for this cursor
 	group  Range         // the video group it begins with: Track and From; To 0: none
 	tracks uint16        // a bit for each track that is
@@ -36,48 +37,120 @@ func (h *History) CursorAt(resume map[Track]uint64) *Cursor {
 }
 
 // CursorFrom is CursorAt for marks.
-func (h *History) CursorFrom(resume Marks) *Cursor {
+func (h *History) CursorFrom(resume Marks) *Cursor { return h.cursor(resume, false) }
+
+// Proven returns a reader for players, which begins as CursorAt(nil) does: it gets only
+// what the speaker is known to have sent, in the order in which that was found.
+func (h *History) Proven() *Cursor { return h.cursor(Marks{}, true) }
+
+func (h *History) cursor(resume Marks, play bool) *Cursor {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := &Cursor{h: h, pos: h.next, tracks: ^uint16(0), ready: make(chan struct{}, 1)}
-	c.pos, c.from = h.resumeAt(resume)
-	if resume == (Marks{}) || c.pos < h.next && time.Since(h.at(c.pos).At) > resumeLimit {
+	c := &Cursor{h: h, play: play && h.check != nil, tracks: ^uint16(0), ready: make(chan struct{}, 1)}
+	c.resumeAt(resume)
+	if _, end := c.bounds(); resume == (Marks{}) || c.pos < end && time.Since(c.at(c.pos).At) > resumeLimit {
 		resume = Marks{}
-		c.pos, c.from = h.resumeAt(resume)
+		c.resumeAt(resume)
 	}
-	if h.key.To > 0 && resume[h.key.Track] == 0 && c.from[h.key.Track] == h.key.From {
-		c.group = h.key
+	if key, _ := c.key(); key.To > 0 && resume[key.Track] == 0 && c.from[key.Track] == key.From {
+		c.group = key
 	}
 	if resume[CatalogTrack] == 0 {
-		if t := h.tracks[CatalogTrack]; t != nil {
-			if i, ok := h.find(CatalogTrack, t.next-1); ok {
-				c.head = append(c.head, *h.at(i))
-			}
+		if p, ok := h.newestCatalog(c.play); ok {
+			c.head = append(c.head, p)
+			c.from[CatalogTrack] = p.Number + 1
 		}
 	}
 	return c
 }
 
 // resumeAt finds the first packet at or after resume, and fills the marks of tracks
-// that it does not name. Caller holds mu.
-func (h *History) resumeAt(resume Marks) (uint64, Marks) {
-	from := h.marks()
-	if h.key.To > 0 {
-		if _, ok := h.find(h.key.Track, h.key.From); ok {
-			from[h.key.Track] = h.key.From
+// that it does not name. Caller holds h.mu.
+func (c *Cursor) resumeAt(resume Marks) {
+	h := c.h
+	c.from = h.marks()
+	if c.play {
+		for t := range c.from { // live is what will be proven next
+			c.from[t] = min(c.from[t], h.check.signed[t])
 		}
 	}
+	key, _ := c.key()
+	if key.To == 0 && h.key.To > 0 { // perhaps the one that will be proven
+		c.from[h.key.Track] = min(c.from[h.key.Track], h.key.From)
+	}
+	if key.To > 0 {
+		if _, ok := h.find(key.Track, key.From); ok {
+			c.from[key.Track] = key.From
+		}
+	}
+	c.from[ManifestTrack] = h.firstManifest(key)
 	for t, n := range resume {
 		if n > 0 {
-			from[t] = n
+			c.from[t] = n
 		}
 	}
-	for i := h.first; i < h.next; i++ {
-		if p := h.at(i); p.Number >= from[p.Track] {
-			return i, from
+	first, end := c.bounds()
+	for c.pos = first; c.pos < end; c.pos++ {
+		if p := c.at(c.pos); p.state != dead && p.Number >= c.from[p.Track] {
+			return
 		}
 	}
-	return h.next, from
+}
+
+// firstManifest is the number of the first manifest that a reader needs who begins with
+// the newest catalog and the group at key. Caller holds mu.
+func (h *History) firstManifest(key Range) uint64 {
+	t := h.tracks[ManifestTrack]
+	if t == nil {
+		return 0
+	}
+	n := t.next
+	if len(t.holes) > 0 { // the one that is missed may be the one
+		n = t.holes[0].from
+	}
+	need := func(p *entry) {
+		if p.by > 0 {
+			n = min(n, p.by-1)
+		}
+	}
+	if i, ok := h.find(key.Track, key.From); ok && key.To > 0 {
+		need(h.at(i))
+	}
+	if p, ok := h.newestCatalog(false); ok {
+		if i, ok := h.find(CatalogTrack, p.Number); ok {
+			need(h.at(i))
+		}
+	}
+	return n
+}
+
+// bounds are the positions of the first packet and after the last one of what this
+// cursor reads. Caller holds h.mu, here and below.
+func (c *Cursor) bounds() (first, next uint64) {
+	if c.play {
+		return c.h.check.first, c.h.check.next
+	}
+	return c.h.first, c.h.next
+}
+
+// at is the entry at position i, which may be an empty one.
+func (c *Cursor) at(i uint64) *entry {
+	if !c.play {
+		return c.h.at(i)
+	}
+	if i = *c.h.check.at(i); i < c.h.first {
+		return &entry{state: dead}
+	}
+	return c.h.at(i)
+}
+
+// key is the newest key start and its position.
+func (c *Cursor) key() (Range, uint64) {
+	if c.play {
+		return c.h.check.keyStart, c.h.check.keyAt
+	}
+	i, _ := c.h.find(c.h.key.Track, c.h.key.From)
+	return c.h.key, i
 }
 
 // Group is the key start that a cursor with nothing to resume begins with.
@@ -97,16 +170,21 @@ func (c *Cursor) Poll(buf []Packet) (int, error) {
 	h := c.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if c.pos < h.first {
-		c.skip()
+	first, next := c.bounds()
+	if c.pos < first {
+		c.skip(next)
 	}
 	n := copy(buf, c.head)
 	c.head = c.head[n:]
-	for c.pos < h.next && n < len(buf) {
-		p := h.at(c.pos)
+	var now time.Time
+	if h.check != nil && c.pos < next {
+		now = time.Now()
+	}
+	for c.pos < next && n < len(buf) {
+		p := c.at(c.pos)
 		c.pos++
-		if c.tracks&(1<<p.Track) != 0 && p.Number >= c.from[p.Track] {
-			buf[n] = *p
+		if p.state != dead && c.tracks&(1<<p.Track) != 0 && p.Number >= c.from[p.Track] && h.servable(p, now) {
+			buf[n] = p.Packet
 			n++
 		}
 	}
@@ -123,12 +201,11 @@ func (c *Cursor) Poll(buf []Packet) (int, error) {
 }
 
 // skip goes on at the newest key start, or live if none is held. Caller holds h.mu.
-func (c *Cursor) skip() {
-	h := c.h
-	to := h.next
-	if h.key.To > 0 {
-		if i, ok := h.find(h.key.Track, h.key.From); ok {
-			to = i
+func (c *Cursor) skip(next uint64) {
+	to := next
+	if key, at := c.key(); key.To > 0 {
+		if _, ok := c.h.find(key.Track, key.From); ok {
+			to = max(at, c.pos)
 		}
 	}
 	c.skipped += to - c.pos
@@ -142,7 +219,8 @@ func (c *Cursor) Ready() <-chan struct{} { return c.ready }
 func (c *Cursor) Behind() int {
 	c.h.mu.Lock()
 	defer c.h.mu.Unlock()
-	return int(c.h.next - max(c.pos, c.h.first))
+	first, next := c.bounds()
+	return int(next - max(c.pos, first))
 }
 
 // Next waits until there is at least one packet, fills buf and says how many. A

@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"crypto/ed25519"
+	"math"
 	"sync"
 	"time"
 )
@@ -8,31 +10,37 @@ import (
 // HistoryConfig bounds a History.
 type HistoryConfig struct {
 	Bytes int // ≤ this many bytes of packets, with what it costs to hold them; 0 means 16 MiB
+	// Key is the speaker's: packets are checked against the manifests that it signs, and
+	// none is played before. nil: all that is put is trusted, as at the speaker itself.
+	Key ed25519.PublicKey
 }
 
 const (
 	defaultHistory = 16 << 20
-	packetCost     = 128 // bytes counted on top of a packet's wire: its entry, index and allocation
+	packetCost     = 160 // bytes counted on top of a packet's wire: its entry, index and allocation
 	resumeLimit    = 15 * time.Second
 	maxRetry       = 250 * time.Millisecond
 )
 
 // History is the ring of a stream's packets in order of arrival, indexed by track
 // and number. One writer side (Put, from any goroutine), many cursors. It drops
-// duplicates, counts loss and wakes cursors.
+// duplicates, counts loss and wakes cursors. With a key it also knows which packets are
+// the speaker's own: those for players are only these; children get every packet at
+// once, and check for themselves.
 type History struct {
 	id    ID
 	limit int
 
 	mu      sync.Mutex // guards all below
-	log     []Packet   // a ring, length a power of two; entry i is at i & (len-1)
+	log     []entry    // a ring, length a power of two; entry i is at i & (len-1)
 	first   uint64     // log index of the oldest packet held
 	next    uint64     // log index after the newest
 	bytes   int
 	tracks  [MaxTracks]*track
 	key     Range // Track and From of the newest key start; To 0: none yet
 	waiting []*Cursor
-	source  bool // a Publisher writes here
+	check   *checker // nil: what is put is trusted
+	source  bool     // a Publisher writes here
 	ended   bool
 	alive   time.Time // last sign that those above have the stream
 	sweep   time.Time // when holes were last looked at for loss
@@ -43,15 +51,19 @@ func NewHistory(id ID, cfg HistoryConfig) *History {
 	if cfg.Bytes <= 0 {
 		cfg.Bytes = defaultHistory
 	}
-	return &History{id: id, limit: cfg.Bytes, log: make([]Packet, 256), alive: time.Now()}
+	h := &History{id: id, limit: cfg.Bytes, log: make([]entry, 256), alive: time.Now()}
+	if cfg.Key != nil {
+		h.check = newChecker(id, cfg.Key)
+	}
+	return h
 }
 
 // ID is the stream's name.
 func (h *History) ID() ID { return h.id }
 
 // Put adds p and reports whether it was new. repaired marks packets that came by
-// want or resume. Numbers absurdly far from the newest are refused. A zero p.At
-// means now.
+// want or resume. Numbers absurdly far from the newest are refused, and so is what is
+// known to be forged (Forgeries). A zero p.At means now.
 func (h *History) Put(p Packet, repaired bool) bool {
 	if p.At.IsZero() {
 		p.At = time.Now()
@@ -60,27 +72,45 @@ func (h *History) Put(p Packet, repaired bool) bool {
 		return false
 	}
 	h.mu.Lock()
+	c := h.check
+	if c != nil && p.Track == ManifestTrack {
+		h.mu.Unlock()
+		return h.putManifest(p, c, repaired)
+	}
 	defer h.mu.Unlock()
 	if h.ended {
 		return false
 	}
-	t := h.track(p.Track)
-	if !t.add(p.Number, h.next, h.first, p.At, repaired) {
+	t, e := h.track(p.Track), entry{Packet: p}
+	if c != nil && !h.prove(c, t, &e) || !t.add(p.Number, h.next, h.first, p.At, repaired) {
 		return false
 	}
 	t.count(len(p.Wire), p.At)
 	if p.KeyStart && (h.key.To == 0 || h.key.Track != p.Track || h.key.From < p.Number) {
 		h.key = Range{p.Track, p.Number, p.Number + 1}
 	}
-	h.push(p)
+	h.push(e)
+	if c != nil {
+		if c.bareAt.IsZero() {
+			c.bareAt = p.At
+		}
+		if e.state == good {
+			h.accept(c, h.next-1)
+		}
+	}
+	h.come(p)
+	return true
+}
+
+// come is what any packet that is new brings about. Caller holds mu.
+func (h *History) come(p Packet) {
 	if h.alive.Before(p.At) {
 		h.alive = p.At
 	}
 	if p.At.Sub(h.sweep) >= sweepEvery {
 		h.expire(p.At)
 	}
-	h.wake(1 << p.Track)
-	return true
+	h.wake(1<<p.Track, false)
 }
 
 // track finds or makes what is known of a track. Caller holds mu.
@@ -91,34 +121,38 @@ func (h *History) track(t Track) *track {
 	return h.tracks[t]
 }
 
-// push appends p to the ring and makes room for it. Caller holds mu.
-func (h *History) push(p Packet) {
+// push appends e to the ring and makes room for it. Caller holds mu.
+func (h *History) push(e entry) {
 	if h.next-h.first == uint64(len(h.log)) {
-		bigger := make([]Packet, 2*len(h.log))
+		bigger := make([]entry, 2*len(h.log))
 		for i := h.first; i < h.next; i++ {
 			bigger[i&uint64(len(bigger)-1)] = *h.at(i)
 		}
 		h.log = bigger
 	}
-	*h.at(h.next) = p
+	*h.at(h.next) = e
 	h.next++
-	h.bytes += len(p.Wire) + packetCost
+	h.bytes += len(e.Wire) + packetCost
 	for h.bytes > h.limit && h.first < h.next-1 {
 		old := h.at(h.first)
 		h.bytes -= len(old.Wire) + packetCost
-		*old = Packet{}
+		*old = entry{}
 		h.first++
+	}
+	if h.check != nil {
+		h.check.evict(h.first)
 	}
 }
 
 // at is the entry of log index i. Caller holds mu.
-func (h *History) at(i uint64) *Packet { return &h.log[i&uint64(len(h.log)-1)] }
+func (h *History) at(i uint64) *entry { return &h.log[i&uint64(len(h.log)-1)] }
 
-// wake lets cursors that wait for one of tracks (a bit each) go on. Caller holds mu.
-func (h *History) wake(tracks uint16) {
+// wake lets cursors that wait for one of tracks (a bit each) go on: those of players if
+// play is set, else those of children. Caller holds mu.
+func (h *History) wake(tracks uint16, play bool) {
 	still := h.waiting[:0]
 	for _, c := range h.waiting {
-		if c.tracks&tracks == 0 {
+		if c.tracks&tracks == 0 || c.play != play {
 			still = append(still, c)
 			continue
 		}
@@ -135,10 +169,18 @@ func (h *History) wake(tracks uint16) {
 // expire counts holes that were not filled in time as lost. Caller holds mu.
 func (h *History) expire(now time.Time) {
 	h.sweep = now
-	for _, t := range h.tracks {
-		if t != nil {
-			t.expire(now)
+	if h.check != nil {
+		h.tidy(h.check, now)
+	}
+	for n, t := range h.tracks {
+		if t == nil {
+			continue
 		}
+		real := uint64(math.MaxUint64)
+		if h.check != nil && n != int(ManifestTrack) {
+			real = h.check.signed[n]
+		}
+		t.expire(now, real)
 	}
 }
 
@@ -146,10 +188,16 @@ func (h *History) expire(now time.Time) {
 func (h *History) Get(t Track, number uint64) (Packet, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if i, ok := h.find(t, number); ok {
-		return *h.at(i), true
+	if i, ok := h.find(t, number); ok && h.servable(h.at(i), time.Now()) {
+		return h.at(i).Packet, true
 	}
 	return Packet{}, false
+}
+
+// servable reports whether children may have a packet: nothing forged, and nothing for
+// which no manifest has come in good time. Caller holds mu.
+func (h *History) servable(e *entry, now time.Time) bool {
+	return e.state == good || e.state == pending && (h.check == nil || now.Sub(e.At) < unproven)
 }
 
 // find is the log index of a packet still held. Caller holds mu.
@@ -264,15 +312,21 @@ func (h *History) Alive(now time.Time) {
 	}
 }
 
-// Starving is how long nobody above has had anything to give: 0 at the
-// speaker and after the end.
+// Starving is how long nobody above has had anything to give, or nothing that can be
+// checked: 0 at the speaker and after the end.
 func (h *History) Starving(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.source || h.ended {
 		return 0
 	}
-	return max(0, now.Sub(h.alive))
+	d := max(0, now.Sub(h.alive))
+	if c := h.check; c != nil && !c.bareAt.IsZero() {
+		if bare := now.Sub(c.bareAt); bare >= holdingBack {
+			d = max(d, bare)
+		}
+	}
+	return d
 }
 
 // End closes the history: cursors drain, then report io.EOF.
@@ -280,7 +334,8 @@ func (h *History) End() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ended = true
-	h.wake(^uint16(0))
+	h.wake(^uint16(0), false)
+	h.wake(^uint16(0), true)
 }
 
 // Ended reports whether End was called.
@@ -298,7 +353,7 @@ func (h *History) Stats() []TrackStats {
 	h.expire(now)
 	var out []TrackStats
 	for n, t := range h.tracks {
-		if t == nil || t.stats.Received == 0 {
+		if t == nil || t.stats.Received == 0 && t.stats.Forged == 0 {
 			continue
 		}
 		s := t.stats

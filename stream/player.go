@@ -19,7 +19,9 @@ type Sample struct {
 	At       time.Time // of arrival at this node
 }
 
-// PlayerConfig says how a player trades delay for completeness.
+// PlayerConfig says how a player trades delay for completeness. What has to be checked
+// waits for its manifest first: Delay is then as long as one covers at least (100 ms,
+// 400 ms without video), so that the picture moves evenly, and HoleWait that much longer.
 type PlayerConfig struct {
 	Delay    time.Duration // playout delay: release at min(arrival − media time) + media time + Delay; 0: at once
 	HoleWait time.Duration // how long to wait for a missing number; 0 means max(Delay, 200 ms)
@@ -46,11 +48,13 @@ type Player struct {
 	media   *Cursor
 	buf     [playBatch]Packet
 	queues  [MaxTracks]*queue
-	known   bool      // a catalog has come
-	waitKey bool      // nothing goes out before the first key start …
-	keyBy   time.Time // … or this
-	endBy   time.Time // the speaker has ended the stream: nothing repaired is waited for after this
-	eof     bool      // nothing more to read
+	checks  bool         // the history proves what is played
+	pace    PlayerConfig // cfg with what checking adds
+	known   bool         // a catalog has come
+	waitKey bool         // nothing goes out before the first key start …
+	keyBy   time.Time    // … or this
+	endBy   time.Time    // the speaker has ended the stream: nothing repaired is waited for after this
+	eof     bool         // nothing more to read
 	timer   *time.Timer
 }
 
@@ -61,11 +65,12 @@ func NewPlayer(h *History, s *Sealer, cfg PlayerConfig) *Player {
 	}
 	p := &Player{
 		s: s, cfg: cfg, done: make(chan struct{}),
-		media:    h.CursorAt(nil),
-		catalogs: h.CursorAt(nil).only(CatalogTrack),
+		media:    h.Proven(),
+		catalogs: h.Proven().only(CatalogTrack),
 		timer:    time.NewTimer(time.Hour),
 	}
 	p.timer.Stop()
+	p.checks = p.media.play
 	return p
 }
 
@@ -186,8 +191,12 @@ func (p *Player) learn(c Catalog, now time.Time) {
 	if !p.known {
 		p.known, p.waitKey, p.keyBy = true, video, now.Add(keyWait)
 	}
+	if p.pace = p.cfg; p.checks {
+		every := c.manifestEvery()
+		p.pace.Delay, p.pace.HoleWait = max(p.cfg.Delay, every), p.cfg.HoleWait+every
+	}
 	if c.Ended && p.endBy.IsZero() {
-		p.endBy = now.Add(p.cfg.HoleWait)
+		p.endBy = now.Add(p.pace.HoleWait)
 	}
 }
 
@@ -218,7 +227,7 @@ func (p *Player) due(now time.Time) ([]Sample, time.Time) {
 			continue
 		}
 		for len(out) < playBatch {
-			pkt, gap, at := q.pop(now, p.cfg)
+			pkt, gap, at := q.pop(now, p.pace)
 			if pkt == nil {
 				if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
 					wake = at

@@ -24,14 +24,16 @@ type Publisher struct {
 	catalog   []byte // encoded
 	catalogAt time.Time
 	closed    bool
+	sign      *signing // nil: manifests are not made
 }
 
 const catalogEvery = time.Second
 
-// NewPublisher seals with s for stream h.ID().
+// NewPublisher seals with s for stream h.ID(). What it writes is nobody's word but its
+// own until Sign is called: then listeners can check it.
 func NewPublisher(h *History, s *Sealer) *Publisher {
 	h.mu.Lock()
-	h.source = true
+	h.source, h.check = true, nil
 	h.mu.Unlock()
 	return &Publisher{h: h, s: s}
 }
@@ -51,6 +53,9 @@ func (p *Publisher) SetTracks(c Catalog) error {
 	p.tracks, p.catalog, p.declared = slices.Clone(c.Tracks), b, [MaxTracks]bool{}
 	for _, t := range c.Tracks {
 		p.declared[t.Track] = true
+	}
+	if p.sign != nil {
+		p.sign.every = c.manifestEvery()
 	}
 	p.putCatalog(time.Now())
 	return nil
@@ -91,6 +96,9 @@ func (p *Publisher) Close() error {
 	}
 	p.catalog = b
 	p.putCatalog(time.Now())
+	if p.sign != nil {
+		p.sign.finish(p, time.Now())
+	}
 	p.closed = true
 	p.h.End()
 	return nil
@@ -106,5 +114,7 @@ func (p *Publisher) putCatalog(now time.Time) {
 func (p *Publisher) put(h Header, payload []byte, now time.Time) {
 	h.Tag, h.Epoch, h.Number = p.h.id.Tag(), uint8(p.s.epoch), p.next[h.Track]
 	p.next[h.Track]++
-	p.h.Put(Packet{Header: h, Wire: p.s.Seal(h, payload), At: now}, false)
+	wire := p.s.Seal(h, payload)
+	p.h.Put(Packet{Header: h, Wire: wire, At: now}, false)
+	p.signLater(h, wire, now)
 }

@@ -11,6 +11,7 @@ type TrackStats struct {
 	Repaired   uint64
 	Duplicates uint64
 	Refused    uint64 // absurdly far ahead
+	Forged     uint64 // not what the speaker has signed
 	Bytes      uint64
 	BitrateBPS uint64 // over the last two seconds or so
 }

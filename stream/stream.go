@@ -21,7 +21,7 @@ const (
 	// CatalogTrack carries the list of tracks, sealed like media: at the start, on
 	// change, and once a second.
 	CatalogTrack Track = 0
-	// ManifestTrack is reserved for signed manifests.
+	// ManifestTrack carries the speaker's signed manifests of all other tracks.
 	ManifestTrack Track = 15
 	// MaxTracks bounds the tracks of a stream, catalog and manifest included.
 	MaxTracks = 16
@@ -37,6 +37,7 @@ type Packet struct {
 	Header
 	Wire []byte
 	At   time.Time // of arrival here, or of sealing
+	Via  uint32    // whom it came from, in the words of who puts it; 0: not said
 }
 
 // Range is a run of numbers [From, To) of one track.

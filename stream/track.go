@@ -183,13 +183,64 @@ func (t *track) fill(n uint64) bool {
 	return asked
 }
 
-// expire gives up holes older than lostAfter.
-func (t *track) expire(now time.Time) {
+// expire gives up holes older than lostAfter. Numbers from real on are not known to
+// exist: they cannot be lost.
+func (t *track) expire(now time.Time, real uint64) {
 	t.holes = slices.DeleteFunc(t.holes, func(o hole) bool {
-		if now.Sub(o.seen) <= lostAfter {
+		if now.Sub(o.seen) <= lostAfter || o.from >= real {
 			return false
 		}
-		t.stats.Lost += o.to - o.from
-		return true
+		t.stats.Lost += min(o.to, real) - o.from
+		return o.to <= real
 	})
+	for i := range t.holes {
+		if o := &t.holes[i]; now.Sub(o.seen) > lostAfter {
+			o.from, o.seen = max(o.from, real), now
+		}
+	}
+}
+
+// remove makes n a number that has not come after all.
+func (t *track) remove(n uint64, now time.Time) {
+	if n < t.first || n >= t.next {
+		return
+	}
+	*t.slot(n) = 0
+	t.stats.Received--
+	i, _ := slices.BinarySearchFunc(t.holes, n, func(o hole, n uint64) int {
+		if o.to <= n {
+			return -1
+		}
+		return 1
+	})
+	if i > 0 && t.holes[i-1].to == n && now.Sub(t.holes[i-1].seen) < sweepEvery {
+		t.holes[i-1].to = n + 1
+		return
+	}
+	if len(t.holes) < maxHoles {
+		t.holes = slices.Insert(t.holes, i, hole{from: n, to: n + 1, seen: now})
+	} else {
+		t.stats.Lost++
+	}
+}
+
+// retreat takes back numbers from end on, none of which are held, unless they were heard
+// of after since. What never was is not lost.
+func (t *track) retreat(end uint64, since time.Time) {
+	for i := len(t.holes) - 1; i >= 0 && t.next > end; i-- {
+		o := &t.holes[i]
+		if o.to != t.next || !o.seen.Before(since) {
+			return
+		}
+		t.next = max(o.from, end)
+		if o.from >= end {
+			t.holes = t.holes[:i]
+		} else {
+			o.to = end
+		}
+	}
+	if t.next <= t.first {
+		t.begun = false
+		clear(t.slots)
+	}
 }
