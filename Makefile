@@ -72,8 +72,8 @@ docker-down: ## and away with them
 	@internal/docker/down
 
 measure: build measure-join ## the figures of docs/measurements.md that take real processes
-	@go test -v -count 1 -long -timeout 20m ./internal/e2e \
-	  -run 'TestDemo|LayerThree|LayerOne|TestMemory|TestBinarySize|OneNAT' | grep -v '^=== '
+	@go test -v -count 1 -timeout 20m ./internal/e2e \
+	  -run 'TestDemo|LayerThree|LayerOne|TestMemory|TestBinarySize|OneNAT' -args -long | grep -v '^=== '
 
 measure-join: build ## how fast a fresh process joins, p50 of 10
 	@go test -run '^$$' -bench Join -benchtime 10x -timeout 10m ./internal/e2e
