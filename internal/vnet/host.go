@@ -37,6 +37,46 @@ type Host struct {
 	uplink, downlink shaper
 	conns            map[uint16]*Conn
 	nextPort         uint16
+	ports            map[uint16]*Traffic
+}
+
+// Traffic is what has passed between a host and others, in bytes of IP packets: 28 for
+// the headers of IPv4 and UDP, and the payload.
+type Traffic struct {
+	In, Out               uint64 // read into a buffer; written, whatever became of it
+	PacketsIn, PacketsOut uint64
+}
+
+func (t *Traffic) add(u Traffic) {
+	t.In += u.In
+	t.Out += u.Out
+	t.PacketsIn += u.PacketsIn
+	t.PacketsOut += u.PacketsOut
+}
+
+// Traffic tells what passed one port of the host (LibP2PPort: all that libp2p sends and
+// hears), and what passed all others. Ports of closed sockets count.
+func (h *Host) Traffic(port uint16) (there, elsewhere Traffic) {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	for p, t := range h.ports {
+		if p == port {
+			there = *t
+		} else {
+			elsewhere.add(*t)
+		}
+	}
+	return there, elsewhere
+}
+
+// at finds or makes the count of a port. The caller holds net.mu.
+func (h *Host) at(port uint16) *Traffic {
+	t := h.ports[port]
+	if t == nil {
+		t = &Traffic{}
+		h.ports[port] = t
+	}
+	return t
 }
 
 // firstPort begins the range that port 0 draws from (RFC 6335, section 6), in order, so
@@ -54,7 +94,7 @@ func (n *Network) Host(ip netip.Addr, cfg HostConfig) *Host {
 		delay:    max(cfg.Delay, 0),
 		uplink:   shaper{rate: cfg.Up, queue: cfg.Queue},
 		downlink: shaper{rate: cfg.Down, queue: cfg.Queue},
-		conns:    make(map[uint16]*Conn), nextPort: firstPort,
+		conns:    make(map[uint16]*Conn), nextPort: firstPort, ports: make(map[uint16]*Traffic),
 	}
 	if cfg.Delay == 0 {
 		h.delay = n.delay / 2

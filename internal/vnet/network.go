@@ -154,6 +154,11 @@ func (n *Network) send(c *Conn, to netip.AddrPort, data []byte) bool {
 	// Always two draws, so that the n-th packet's luck depends on nothing but n.
 	dice, jitter := f.dice.Float64(), f.dice.Float64()
 	dst, port, from, fate := n.route(c, to)
+	if src != dst && !src.down {
+		t := src.at(c.local.Port())
+		t.Out += uint64(len(data) + overhead)
+		t.PacketsOut++
+	}
 	if fate == nil && src == dst { // loopback
 		n.schedule(now, packet{from: from, to: to, src: src, dst: dst, port: port, data: data})
 		return true
@@ -218,6 +223,11 @@ func (n *Network) arrive(now time.Time, p packet) {
 		n.stats.QueueDrops++
 	default:
 		n.stats.Delivered++
+		if p.src != p.dst {
+			t := p.dst.at(p.port)
+			t.In += uint64(len(p.data) + overhead)
+			t.PacketsIn++
+		}
 	}
 }
 

@@ -199,6 +199,35 @@ func TestCrashAndPartition(t *testing.T) {
 	})
 }
 
+func TestTrafficByPort(t *testing.T) {
+	Run(t, Config{}, func(t *testing.T, n *Network) {
+		ha, hb := n.Host(addr(1), HostConfig{}), n.Host(addr(2), HostConfig{NAT: Restricted})
+		a5, a6, b5 := listen(t, ha, 5), listen(t, ha, 6), listen(t, hb, 5)
+		write(t, b5, a5, "1234")
+		write(t, a5, b5, "12")
+		write(t, a6, b5, "its NAT does not let this in")
+		write(t, a5, a6, "loopback")
+		heard(t, b5)
+		a5.Close()
+		check := func(what string, got, want Traffic) {
+			t.Helper()
+			if got != want {
+				t.Errorf("%s: %+v, want %+v", what, got, want)
+			}
+		}
+		at5, other := ha.Traffic(5)
+		check("a, port 5", at5, Traffic{In: 32, Out: 30, PacketsIn: 1, PacketsOut: 1})
+		check("a, elsewhere", other, Traffic{Out: 56, PacketsOut: 1})
+		at5, other = hb.Traffic(5)
+		check("b, port 5", at5, Traffic{In: 30, Out: 32, PacketsIn: 1, PacketsOut: 1})
+		check("b, elsewhere", other, Traffic{})
+		n.SetDown(addr(2), true)
+		write(t, b5, a6, "x")
+		at5, _ = hb.Traffic(5)
+		check("b, down", at5, Traffic{In: 30, Out: 32, PacketsIn: 1, PacketsOut: 1})
+	})
+}
+
 func TestRestrictedHearsOnlyThoseItSpokeTo(t *testing.T) {
 	Run(t, Config{}, func(t *testing.T, n *Network) {
 		home := n.Host(addr(1), HostConfig{NAT: Restricted})
