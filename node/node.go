@@ -45,8 +45,9 @@ type Config struct {
 	Version      string
 	Log          *slog.Logger
 
-	Net    transport.Net   // tests: the network of media links
-	Libp2p []libp2p.Option // tests: more libp2p options
+	Net    transport.Net         // tests: the network of media links
+	Libp2p []libp2p.Option       // tests: more libp2p options
+	Tap    func(*stream.History) // tests: given the history of each stream when it is made; must not block
 }
 
 // lastWords is how long the end of a stream of our own is given to reach the children.

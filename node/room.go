@@ -142,6 +142,9 @@ func (r *room) add(id stream.ID, speaker peer.ID, root bool) (*live, error) {
 		pending: map[tree.OfferID]*pendingOffer{},
 		headAt:  time.Now(),
 	}
+	if r.n.cfg.Tap != nil {
+		r.n.cfg.Tap(s.hist)
+	}
 	r.streams[id] = s
 	r.n.streams[id] = s
 	s.step(nil)

@@ -15,6 +15,8 @@ import (
 type SpeakConfig struct {
 	Room  *dht.Room
 	Input string // "test", "whip" (by the console) or "rtsp" (by ServeRTSP's listener)
+	// Feed, if set, is the input instead: what it returns with, Speak returns with.
+	Feed func(ctx context.Context, to ingest.Target) error
 }
 
 // Speak publishes into a room until ctx ends or the input fails.
@@ -33,6 +35,9 @@ func (n *Node) Speak(ctx context.Context, c SpeakConfig) error {
 	})
 	if err != nil {
 		return err
+	}
+	if c.Feed != nil {
+		return c.Feed(ctx, r.target())
 	}
 	switch c.Input {
 	case "test":
