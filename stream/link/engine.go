@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/transport/v4"
@@ -35,6 +36,7 @@ const (
 	Flowing                      // first packet of Stream since Take, or since its last Silent or Starved
 	Silent                       // neither media nor heartbeat of Stream for For: longer than usual here (again every 100 ms while so)
 	Starved                      // the parent of Stream lives but gets nothing itself since For
+	Forged                       // the other side forged packets of Stream, or hides who did; Err says what. Once a Take
 )
 
 // Event is something that happened on Link.
@@ -58,6 +60,7 @@ type Engine struct {
 	wake   chan struct{} // the queue is not empty; capacity 1
 	done   chan struct{}
 	wg     sync.WaitGroup // links and the deliverer
+	vias   atomic.Uint32
 
 	mu     sync.Mutex // guards all below
 	links  map[*Link]struct{}

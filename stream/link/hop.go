@@ -19,6 +19,7 @@ import (
 //	drop       0x44 session(4) tag(2)
 //	ping       0x45 clock(4)        clock: µs since the sender's choice, wrapping
 //	pong       0x46 clock(4)        of the ping
+//	retract    0x47 as want: these packets were forged above me
 //	marks      count(1) then for each track: track(1) next number(6)
 const (
 	kindHeartbeat = 0x41
@@ -27,6 +28,7 @@ const (
 	kindDrop      = 0x44
 	kindPing      = 0x45
 	kindPong      = 0x46
+	kindRetract   = 0x47
 
 	flagBurst = 0x01
 	maxRanges = 16
@@ -56,6 +58,8 @@ type (
 		tag    uint16
 		ranges []stream.Range
 	}
+	// retract names packets that were sent and turned out not to be the speaker's.
+	retract want
 	// drop ends a session; 0 any.
 	drop struct {
 		session uint32
@@ -97,6 +101,13 @@ func (m want) append(b []byte) []byte {
 		b = appendNumber(append(b, byte(r.Track)), r.From)
 		b = binary.BigEndian.AppendUint16(b, uint16(min(r.To-r.From, maxRun)))
 	}
+	return b
+}
+
+func (m retract) append(b []byte) []byte {
+	at := len(b)
+	b = want(m).append(b)
+	b[at] = kindRetract
 	return b
 }
 
@@ -145,6 +156,9 @@ func parseHop(b []byte) (any, error) {
 		return m, err
 	case kindWant:
 		return parseWant(b)
+	case kindRetract:
+		m, err := parseWant(b)
+		return retract(m), err
 	case kindDrop:
 		if len(b) < 6 {
 			return nil, errHop

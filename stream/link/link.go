@@ -49,6 +49,7 @@ type Link struct {
 	dc         *webrtc.DataChannel
 	track      *outTrack
 	ufrag, pwd string // ICE, own
+	via        uint32 // marks the packets that came over it, among the engine's links
 
 	out   chan []byte   // control messages to send
 	inbox chan struct{} // a token for each control message that awaits the events' reader
@@ -90,6 +91,7 @@ type linkCount struct {
 func newLink(e *Engine) *Link {
 	return &Link{
 		e:        e,
+		via:      e.vias.Add(1),
 		track:    &outTrack{},
 		out:      make(chan []byte, controlQueue),
 		inbox:    make(chan struct{}, controlQueue),

@@ -38,6 +38,8 @@ type serving struct {
 	sent    stream.Marks
 	last    time.Time // when media or a heartbeat was last sent
 	repairs repairs
+
+	retracting retracting
 }
 
 // Serve lets the other side take the stream of h, when it asks.
@@ -137,6 +139,10 @@ func (s *serving) run() {
 			clear(buf[:n])
 		}
 		next := s.repair(now)
+		if at := s.retract(now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+		s.admit(now)
 		if n > 0 && !pace.After(now) {
 			continue
 		}
@@ -177,6 +183,7 @@ func (s *serving) orders() bool {
 		s.setCursor(s.h.CursorFrom(from))
 		s.sent = stream.Marks{}
 		s.repairs.clear()
+		_, s.retracting.seen = s.h.Forgeries(s.retracting.seen)
 		b := heartbeat{burst: true, marks: s.h.Marks()}
 		b.group, b.first, _ = s.cursor.Group()
 		s.heartbeat(time.Now(), b)

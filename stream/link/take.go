@@ -37,6 +37,7 @@ type take struct {
 	starveAt time.Time
 	lossAt   time.Time // when to ask for what the hop lost; zero: nothing
 	count    *streamCount
+	suspect  *suspicion
 }
 
 // Take asks the other side for the stream of h from where h ends, every 40 ms until it
@@ -46,7 +47,7 @@ func (l *Link) Take(h *stream.History) {
 	defer l.wake()
 	defer l.mu.Unlock()
 	id, tag := h.ID(), h.ID().Tag()
-	t := &take{h: h, tag: tag, asking: true, count: l.streamLocked(id)}
+	t := &take{h: h, tag: tag, asking: true, count: l.streamLocked(id), suspect: newSuspicion(h)}
 	l.newSession(t)
 	l.takes[id] = t
 	if o := l.byTag[tag]; o == nil || o.h.ID() == id {
@@ -104,13 +105,13 @@ func (l *Link) stepTake(t *take, now time.Time) time.Time {
 		t.askedAt = now
 	}
 	next := now.Add(takeTick)
-	if t.asking {
+	if t.asking && l.byTag[t.tag] == t {
 		if !t.askAt.After(now) {
 			t.askAt = now.Add(askEvery)
 			if now.Sub(t.askedAt) > askPatience {
 				t.askAt = now.Add(askSlow)
 			}
-			l.sendHop(ask{session: t.session, id: t.h.ID(), marks: t.h.Marks()}.append(nil))
+			l.sendHop(ask{session: t.session, id: t.h.ID(), marks: t.h.Held()}.append(nil))
 		}
 		next = t.askAt
 	}
@@ -129,11 +130,17 @@ func (l *Link) stepTake(t *take, now time.Time) time.Time {
 	if due.Before(next) {
 		next = due
 	}
+	if at := l.judge(t, now); at.Before(next) {
+		next = at
+	}
 	return next
 }
 
 // wantHoles asks for what is missing. Caller holds mu.
 func (l *Link) wantHoles(t *take, now time.Time) time.Time {
+	if len(t.suspect.accused) > 0 { // a forger is not asked for what it forged
+		return time.Time{}
+	}
 	if !t.lossAt.IsZero() && now.Before(t.lossAt) {
 		return t.lossAt
 	}
@@ -196,6 +203,7 @@ func (r *receiver) media(h stream.Header, b []byte, now time.Time) {
 	l.heard(t, now)
 	t.count.mediaIn += uint64(len(b))
 	l.flowing(t)
+	t.suspect.media = true
 	hist, resumed := t.h, h.Number < t.upTo[h.Track]
 	l.mu.Unlock()
 
@@ -204,8 +212,12 @@ func (r *receiver) media(h stream.Header, b []byte, now time.Time) {
 	}
 	wire := r.chunk[:len(b):len(b)]
 	copy(wire, b)
-	if hist.Put(stream.Packet{Header: h, Wire: wire, At: now}, resumed) {
+	isNew := hist.Put(stream.Packet{Header: h, Wire: wire, At: now, Via: l.via}, resumed)
+	if isNew {
 		r.chunk = r.chunk[len(b):]
+	}
+	if !isNew || h.Track == stream.ManifestTrack {
+		l.suspect(hist)
 	}
 }
 
@@ -250,6 +262,8 @@ func (l *Link) hop(m any, now time.Time) {
 		l.wanted(m)
 	case drop:
 		l.dropped(m)
+	case retract:
+		l.retracted(m, now)
 	case ping:
 		l.sendHop(pong(m).append(nil))
 	case pong:
@@ -282,6 +296,7 @@ func (l *Link) heartbeat(t *take, m heartbeat, now time.Time) {
 		}
 		return
 	}
+	t.suspect.excused = now
 	if !t.starveAt.After(now) {
 		t.starveAt, t.flowed = now.Add(alarmEvery), false
 		l.post(Event{Kind: Starved, Link: l, Stream: t.h.ID(), For: m.starving})

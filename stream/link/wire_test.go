@@ -29,6 +29,7 @@ func messages() []message {
 		ask{session: 1 << 31},
 		want{tag: 0xfff, ranges: []stream.Range{{Track: 1, From: 5, To: 6}, {Track: 2, From: 1 << 33, To: 1<<33 + 300}}},
 		drop{session: 9, tag: 0xabc},
+		retract{tag: 0xabc, ranges: []stream.Range{{Track: 1, From: 5, To: 7}}},
 		ping{clock: 1},
 		pong{clock: 1<<32 - 1},
 	}
