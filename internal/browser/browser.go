@@ -109,6 +109,7 @@ func (p *Page) Screenshot(file string) {
 // Playback is what a <video> element showed over some time.
 type Playback struct {
 	Frames int           // shown
+	Late   int           // decoded, but too late to be shown: the browser lacked time
 	Span   time.Duration // from the first to the last
 	Gap    time.Duration // the longest time without a new one
 	Width  int
@@ -127,8 +128,8 @@ func (b Playback) FPS() float64 {
 const Freeze = 500 * time.Millisecond
 
 func (b Playback) String() string {
-	return fmt.Sprintf("%d frames of %dx%d in %.2f s, %.1f a second, longest gap %d ms",
-		b.Frames, b.Width, b.Height, b.Span.Seconds(), b.FPS(), b.Gap.Milliseconds())
+	return fmt.Sprintf("%d frames (and %d too late) of %dx%d in %.2f s, %.1f a second, longest gap %d ms",
+		b.Frames, b.Late, b.Width, b.Height, b.Span.Seconds(), b.FPS(), b.Gap.Milliseconds())
 }
 
 // Watch begins to count the frames of the video element that selector finds, from the
@@ -138,7 +139,8 @@ func (p *Page) Watch(selector string) {
 	p.t.Helper()
 	Eval[bool](p, fmt.Sprintf(`(() => {
 		const video = document.querySelector(%q);
-		const w = window.__watch = {video, frames: 0, first: 0, last: 0, gap: 0, over: false};
+		const w = window.__watch = {video, frames: 0, first: 0, last: 0, gap: 0, over: false,
+			late: video.getVideoPlaybackQuality().droppedVideoFrames};
 		// presentedFrames also counts frames for which a busy page got no callback.
 		let start = 0;
 		const shown = (now, frame) => {
@@ -158,18 +160,18 @@ func (p *Page) Watch(selector string) {
 func (p *Page) Playback() Playback {
 	p.t.Helper()
 	r := Eval[struct {
-		Frames        int
+		Frames, Late  int
 		Span, Gap     float64 // ms
 		Width, Height int
 	}](p, `(() => {
 		const w = window.__watch;
 		w.over = true;
 		const tail = w.frames ? performance.now() - w.last : 0;
-		return {Frames: w.frames, Span: w.last - w.first, Gap: Math.max(w.gap, tail),
+		return {Frames: w.frames, Late: w.video.getVideoPlaybackQuality().droppedVideoFrames - w.late, Span: w.last - w.first, Gap: Math.max(w.gap, tail),
 			Width: w.video.videoWidth, Height: w.video.videoHeight};
 	})()`)
 	ms := func(f float64) time.Duration { return time.Duration(f * float64(time.Millisecond)) }
-	return Playback{Frames: r.Frames, Span: ms(r.Span), Gap: ms(r.Gap), Width: r.Width, Height: r.Height}
+	return Playback{Frames: r.Frames, Late: r.Late, Span: ms(r.Span), Gap: ms(r.Gap), Width: r.Width, Height: r.Height}
 }
 
 func firstLine(s string) string {
