@@ -46,7 +46,7 @@ func (n *Node) Join(ctx context.Context, c JoinConfig) error {
 // watchFirstFrame notes when the first whole frame of this stream stood here. It reads
 // headers only, and ends with the frame.
 func (s *live) watchFirstFrame() {
-	c := s.hist.CursorAt(nil)
+	c := s.hist.Proven()
 	s.task(func(ctx context.Context) func() {
 		var f firstFrame
 		buf := make([]stream.Packet, 64)

@@ -87,7 +87,9 @@ func (s *live) act(a tree.Action) {
 	case tree.Send:
 		n.send(a.To, tree.Marshal(tree.StreamID(s.id), a.Message))
 	case tree.Attach:
-		if l := n.linkTo(a.Parent); l != nil {
+		if n.distrusted(a.Parent) {
+			s.step(tree.LinkDown{Peer: a.Parent})
+		} else if l := n.linkTo(a.Parent); l != nil {
 			l.Take(s.hist)
 		}
 	case tree.Detach:
@@ -119,12 +121,8 @@ func (s *live) act(a tree.Action) {
 
 // readCatalog takes note of the newest list of tracks, and of the stream's end.
 func (s *live) readCatalog() {
-	next := s.hist.Marks()[stream.CatalogTrack]
-	if next == 0 || s.haveTracks && next == s.catalogNext {
-		return
-	}
-	p, ok := s.hist.Get(stream.CatalogTrack, next-1)
-	if !ok {
+	p, ok := s.hist.Catalog()
+	if !ok || s.haveTracks && p.Number+1 == s.catalogNext {
 		return
 	}
 	c, err := s.openCatalog(p)
@@ -132,7 +130,7 @@ func (s *live) readCatalog() {
 		s.logger().Warn("unreadable list of tracks", "err", err)
 		return
 	}
-	s.catalog, s.catalogNext, s.haveTracks = c, next, true
+	s.catalog, s.catalogNext, s.haveTracks = c, p.Number+1, true
 	if c.Ended {
 		s.end("the speaker has ended the stream")
 	}

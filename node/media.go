@@ -49,9 +49,10 @@ func (r *room) pick(id string) (playback.Source, error) {
 	return playback.Source{}, playback.ErrNotLive
 }
 
-// haveMedia says whether anything has come yet.
+// haveMedia says whether anything that can be played has come yet.
 func (s *live) haveMedia() bool {
-	return s.hist.Marks()[stream.CatalogTrack] > 0
+	_, ok := s.hist.Catalog()
+	return ok
 }
 
 func (r *room) pickHTTP(q *http.Request) (playback.Source, error) {

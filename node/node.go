@@ -77,6 +77,7 @@ type Node struct {
 	rooms   map[peer.ID]*room
 	streams map[stream.ID]*live
 	peers   map[tree.NodeID]*peerLink
+	forgers map[tree.NodeID]time.Time // nodes that were caught forging, and when
 }
 
 // New starts the node: libp2p host, link engine, loop. Close it.
@@ -105,6 +106,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		rooms:   map[peer.ID]*room{},
 		streams: map[stream.ID]*live{},
 		peers:   map[tree.NodeID]*peerLink{},
+		forgers: map[tree.NodeID]time.Time{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	go n.loop()

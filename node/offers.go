@@ -35,6 +35,10 @@ func (s *live) sendOffer(a tree.SendOffer) {
 	if len(a.To.Contact) != 32 {
 		return // no key to seal to; the tree asks another when no answer comes
 	}
+	if s.room.n.distrusted(a.To.Node) {
+		s.step(tree.AnswerReceived{Offer: a.Offer, From: a.To.Node, Verdict: tree.Full})
+		return
+	}
 	p := &pendingOffer{to: a.To}
 	s.pending[a.Offer] = p
 	n := s.room.n
@@ -163,6 +167,10 @@ func (r *room) answerSeen(a dht.Answer) {
 		return
 	}
 	n, from := r.n, tree.NodeID(a.From)
+	if n.distrusted(from) {
+		s.logger().Debug("a forger's answer is not taken", "from", a.From)
+		body.verdict = tree.Full
+	}
 	ev := tree.AnswerReceived{Offer: tree.OfferID(a.ID), From: from, Verdict: body.verdict, Path: body.path}
 	s.join.answered(n, a.Via)
 	delete(s.pending, tree.OfferID(a.ID))

@@ -111,6 +111,8 @@ func (n *Node) linkEvent(ev link.Event) {
 		if s := n.streams[ev.Stream]; s != nil {
 			s.step(tree.Silent{Peer: id, For: ev.For})
 		}
+	case link.Forged:
+		n.leaveForger(id, p, ev)
 	case link.Starved:
 		if s := n.streams[ev.Stream]; s != nil {
 			s.step(tree.Starved{Peer: id, For: ev.For})

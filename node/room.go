@@ -136,9 +136,15 @@ func (r *room) add(id stream.ID, speaker peer.ID, root bool) (*live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the seal: %w", err)
 	}
+	history := stream.HistoryConfig{Bytes: r.n.cfg.HistoryBytes}
+	if !root {
+		if history.Key, err = checkingKey(speaker); err != nil {
+			return nil, err
+		}
+	}
 	s := &live{
 		room: r, id: id, speaker: speaker, tree: t, sealer: sealer,
-		hist:    stream.NewHistory(id, stream.HistoryConfig{Bytes: r.n.cfg.HistoryBytes}),
+		hist:    stream.NewHistory(id, history),
 		pending: map[tree.OfferID]*pendingOffer{},
 		headAt:  time.Now(),
 	}

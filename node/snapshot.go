@@ -168,12 +168,15 @@ func (s *live) tracks(forwarded map[stream.Track]uint64) []TrackStatus {
 	}
 	for _, info := range s.catalog.Tracks {
 		t, id := stats[info.Track], info.Kind
+		if len(list) == 0 { // manifests are everybody's: they count with the first
+			t.Forged += stats[stream.ManifestTrack].Forged
+		}
 		if slices.ContainsFunc(list, func(t TrackStatus) bool { return t.ID == id }) {
 			id = fmt.Sprint(info.Kind, info.Track)
 		}
 		list = append(list, TrackStatus{
 			ID: id, Kind: info.Kind, Codec: info.Codec, Next: t.Next, Received: t.Received, Lost: t.Lost,
-			Repaired: t.Repaired, Duplicates: t.Duplicates, BitrateBPS: t.BitrateBPS,
+			Repaired: t.Repaired, Duplicates: t.Duplicates, Forged: t.Forged, BitrateBPS: t.BitrateBPS,
 			Forwarded: forwarded[info.Track],
 		})
 	}

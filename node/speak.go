@@ -58,6 +58,10 @@ var errLive = errors.New("this node is already live in this room (hint: stop the
 
 // Open makes a new stream with this node as its root.
 func (t target) Open(_ context.Context, c stream.Catalog) (*stream.Publisher, error) {
+	key, err := signingKey(t.r.n.cfg.Key)
+	if err != nil {
+		return nil, err
+	}
 	return onLoop(t.r.n, func() (*stream.Publisher, error) {
 		for _, s := range t.r.streams {
 			if s.root() && !s.ended {
@@ -69,6 +73,7 @@ func (t target) Open(_ context.Context, c stream.Catalog) (*stream.Publisher, er
 			return nil, err
 		}
 		s.pub = stream.NewPublisher(s.hist, s.sealer)
+		s.pub.Sign(key)
 		if err := s.pub.SetTracks(c); err != nil {
 			t.r.drop(s)
 			return nil, err
