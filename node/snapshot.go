@@ -35,7 +35,10 @@ func (n *Node) Status() Status {
 func (r *room) status() RoomStatus {
 	st := RoomStatus{
 		ID: r.room.ID.String(), Name: r.room.Name, Admission: string(r.room.Admission), Epoch: int(r.room.Epoch),
-		Ticket: r.n.Ticket(r.room).String(), Streams: []StreamStatus{},
+		Ticket: r.n.Ticket(r.room).String(), MaySpeak: r.room.MaySpeak(r.n.ID()), Streams: []StreamStatus{},
+	}
+	if input := r.speaking; input != "" {
+		st.Input = &input
 	}
 	members := 0
 	for _, s := range r.sorted() {
@@ -60,7 +63,7 @@ func (s *live) status() StreamStatus {
 	st := StreamStatus{
 		ID: s.name(), Speaker: s.speaker.String(), State: s.state(v, now), Role: s.role(v),
 		Path: []string{}, Children: []ChildStatus{},
-		Slots:   SlotStatus{Used: len(v.Children), Max: max(0, v.Slots)},
+		Slots:  SlotStatus{Used: len(v.Children), Max: max(0, v.Slots)},
 		Layers: layersOf(v), Subtree: v.Subtree, DepthBelow: v.Below, Switches: v.Switches,
 		LastGapMS: millis(s.join.gap),
 		Join: JoinStatus{

@@ -26,7 +26,9 @@ type RoomStatus struct {
 	Epoch     int            `json:"epoch"`
 	Members   *int           `json:"members"`
 	Ticket    string         `json:"ticket"`
-	Streams   []StreamStatus `json:"streams"` // sorted by id
+	MaySpeak  bool           `json:"may_speak"` // this node
+	Input     *string        `json:"input"`     // what this node publishes from: test, whip, rtsp, …
+	Streams   []StreamStatus `json:"streams"`   // sorted by id
 }
 
 // StreamStatus is one stream of a room as this node sees it.

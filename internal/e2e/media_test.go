@@ -118,7 +118,7 @@ func TestRTSPToChromiumInLayerThree(t *testing.T) {
 func TestCameraToRTSPInLayerThree(t *testing.T) {
 	w := launch(t, options{}, "--input", "whip", "--slots", "1")
 	page := browser.Open(t, w.speaker.Line("console"))
-	page.Click("details summary")
+	page.WaitFor(10*time.Second, `document.getElementById('speak').open`) // the node waits for this
 	page.Click("#publish-camera")
 	w.speaker.Live(15 * time.Second)
 	last := w.chain(3, "--rtsp", "127.0.0.1:0")

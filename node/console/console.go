@@ -19,6 +19,8 @@ import (
 // Backend is the node behind the console; *node.Node is one.
 type Backend interface {
 	Status() node.Status
+	// Charts pictures the trees of the node's streams.
+	Charts() []node.StreamChart
 	// WHIP and WHEP serve everything at and below /whip/{room} and /whep/{room}.
 	WHIP(room string) (http.Handler, error)
 	WHEP(room string) (http.Handler, error)
@@ -117,6 +119,8 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("/whep/{room}/", s.media(s.node.WHEP))
 	mux.Handle("GET /api/v1/status", s.withToken(http.HandlerFunc(s.status)))
 	mux.Handle("GET /api/v1/events", s.withToken(http.HandlerFunc(s.events)))
+	mux.Handle("GET /api/v1/tree", s.withToken(http.HandlerFunc(s.tree)))
+	mux.Handle("GET /api/v1/rooms/{room}/qr.svg", s.withToken(http.HandlerFunc(s.qrCode)))
 	mux.Handle("GET /metrics", s.withToken(s.metrics()))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	return s.own.only(mux)

@@ -17,9 +17,10 @@ import (
 
 // fake is a node with one room and one stream.
 type fake struct {
-	mu   sync.Mutex
-	st   node.Status
-	sick error
+	mu     sync.Mutex
+	st     node.Status
+	charts []node.StreamChart
+	sick   error
 }
 
 func (f *fake) Status() node.Status {
@@ -34,6 +35,12 @@ func (f *fake) set(change func(*node.Status)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(&f.st)
+}
+
+func (f *fake) Charts() []node.StreamChart {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.charts
 }
 
 func (f *fake) Healthy() error {
@@ -232,12 +239,22 @@ func TestPageLoadsNothingFromElsewhere(t *testing.T) {
 			t.Errorf("the page has no %s", id)
 		}
 	}
-	for path, ct := range map[string]string{"/app.js": "text/javascript", "/media.js": "text/javascript", "/view.js": "text/javascript", "/style.css": "text/css"} {
+	script := 0
+	for path, ct := range map[string]string{
+		"/app.js": "text/javascript", "/media.js": "text/javascript", "/view.js": "text/javascript", "/tree.js": "text/javascript",
+		"/speak.js": "text/javascript", "/style.css": "text/css",
+	} {
 		resp, asset := ask(t, s, "GET", path)
 		if resp.StatusCode != 200 || !strings.HasPrefix(resp.Header.Get("Content-Type"), ct) {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, resp.Header.Get("Content-Type"))
 		}
 		body += asset
+		if ct == "text/javascript" {
+			script += len(asset)
+		}
+	}
+	if script > 100<<10 {
+		t.Errorf("%d bytes of script", script)
 	}
 	for _, bad := range []string{"http://", "https://", "innerHTML", "onclick=", "<style"} {
 		if strings.Contains(body, bad) {

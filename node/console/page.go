@@ -21,6 +21,8 @@ func page(mux *http.ServeMux) {
 		"GET /app.js":    "app.js",
 		"GET /view.js":   "view.js",
 		"GET /media.js":  "media.js",
+		"GET /speak.js":  "speak.js",
+		"GET /tree.js":   "tree.js",
 		"GET /style.css": "style.css",
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

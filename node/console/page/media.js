@@ -37,11 +37,12 @@ const ended = (pc, signal) => new Promise(done => {
 });
 
 // play keeps video showing the stream at url until signal aborts, connecting again
-// after every loss.
-export async function play(video, url, headers, signal, say) {
+// after every loss; each new connection is handed to use.
+export async function play(video, url, headers, signal, say, use) {
   for (let pause = 500; !signal.aborted; pause = Math.min(pause * 1.5, 4000)) {
     const pc = new RTCPeerConnection();
     let session = null;
+    use?.(pc);
     try {
       const media = new MediaStream();
       pc.addEventListener("track", e => {
@@ -64,10 +65,11 @@ export async function play(video, url, headers, signal, say) {
   }
 }
 
-// publish sends media to url until it ends or signal aborts.
-export async function publish(media, url, headers, signal, say) {
+// publish sends media to url until it ends or signal aborts; its connection is handed to use.
+export async function publish(media, url, headers, signal, say, use) {
   const pc = new RTCPeerConnection();
   let session = null;
+  use?.(pc);
   try {
     for (const track of media.getTracks()) {
       const sender = pc.addTransceiver(track, { direction: "sendonly", streams: [media] });
