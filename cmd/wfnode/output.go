@@ -18,6 +18,7 @@ type output struct {
 	w    io.Writer // standard output
 	errs io.Writer // standard error
 	json bool
+	bar  bool // a progress bar stands on the terminal's last line
 }
 
 func newOutput(cmd *cobra.Command, asJSON bool) *output {
@@ -34,6 +35,7 @@ func (o *output) warn(what string, err error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.wipe()
 	fmt.Fprintln(o.errs, "wfnode: warning:", msg)
 	if hint != "" {
 		fmt.Fprintln(o.errs, "hint:", hint)
@@ -51,6 +53,7 @@ type field struct {
 func (o *output) say(event, value string, more ...field) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.wipe()
 	if o.json {
 		all := []field{{"event", event}}
 		if value != "" {
@@ -71,6 +74,26 @@ func (o *output) say(event, value string, more ...field) {
 		line += " (" + strings.Join(words, ", ") + ")"
 	}
 	fmt.Fprintln(o.w, line)
+}
+
+// progress shows text on the terminal's last line in place of what it showed before;
+// empty: nothing any more.
+func (o *output) progress(text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.wipe()
+	if text != "" {
+		fmt.Fprint(o.errs, text)
+		o.bar = true
+	}
+}
+
+// wipe clears the progress bar's line. The caller holds mu.
+func (o *output) wipe() {
+	if o.bar {
+		fmt.Fprint(o.errs, "\r\033[K")
+		o.bar = false
+	}
 }
 
 // object is a JSON object whose members keep their order.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ const warnAfter = 10 * time.Second
 type speakFlags struct {
 	nodeFlags
 	input, name string
+	loop        bool
+	start       time.Duration
 }
 
 func speakCommand() *cobra.Command {
@@ -34,10 +37,12 @@ func speakCommand() *cobra.Command {
 name. Without ROOM an open room called --name is made, or used again if it is there.`,
 		Example: `  wfnode speak --input test
   wfnode speak --input rtsp    # then: ffmpeg -re -i FILE … -f rtsp rtsp://127.0.0.1:8554/current
+  wfnode speak --input file:talk.mkv --loop
+  ffmpeg … -c:v libx264 -bf 0 -c:a libopus -f matroska - | wfnode speak --input file:-
   wfnode speak --input whip    # then: open the console's page, or point OBS at /whip/current`,
 		Args: takes(0, 1, ""),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkInput(f.input); err != nil {
+			if err := f.checkInput(cmd.InOrStdin()); err != nil {
 				return err
 			}
 			if f.input == "rtsp" && f.rtsp == "" {
@@ -47,21 +52,26 @@ name. Without ROOM an open room called --name is made, or used again if it is th
 		},
 	}
 	f.add(cmd.Flags())
-	cmd.Flags().StringVar(&f.input, "input", "test", "what to publish: test (the built-in clip), whip or rtsp")
+	cmd.Flags().StringVar(&f.input, "input", "test", "what to publish: test (the built-in clip), whip, rtsp, or file:`PATH` (MP4, Matroska, WebM, IVF, Ogg Opus, MPEG-TS; - is standard input)")
 	cmd.Flags().StringVar(&f.name, "name", "", "name of the room made without ROOM (default: this machine's)")
-	notYet(cmd.Flags(), "loop", "play the file again and again")
-	cmd.Flags().Lookup("loop").NoOptDefVal = "true"
+	cmd.Flags().BoolVar(&f.loop, "loop", false, "play the file again and again")
+	cmd.Flags().DurationVar(&f.start, "start", 0, "leave out that much of the file's beginning, like 1m30s")
 	return cmd
 }
 
-func checkInput(input string) error {
+func (f *speakFlags) checkInput(stdin io.Reader) error {
+	path, isFile := strings.CutPrefix(f.input, filePrefix)
 	switch {
-	case input == "test" || input == "whip" || input == "rtsp":
+	case !isFile && (f.loop || f.start != 0):
+		return usagef("--loop and --start belong to a file (hint: --input file:PATH)")
+	case isFile && f.start < 0:
+		return usagef("--start %v is before the file's beginning", f.start)
+	case isFile:
+		return checkFile(path, f.loop, stdin)
+	case f.input == "test" || f.input == "whip" || f.input == "rtsp":
 		return nil
-	case strings.HasPrefix(input, "file:"):
-		return usagef("--input %s: files are not available yet in this version (hint: --input rtsp, then ffmpeg -re -i FILE -c:v copy -c:a libopus -f rtsp rtsp://%s/current)", input, defaultRTSP)
 	}
-	return usagef("--input %q is no input (hint: test, whip or rtsp)", input)
+	return usagef("--input %q is no input (hint: test, whip, rtsp or file:PATH)", f.input)
 }
 
 func (f *speakFlags) run(cmd *cobra.Command, arg string) (err error) {
@@ -139,7 +149,11 @@ func (f *speakFlags) speak(ctx context.Context, r *running, n network, room *dht
 		defer close(announced)
 		announce(ctx, r, n, room)
 	}()
-	err := r.node.Speak(ctx, node.SpeakConfig{Room: room, Input: f.input})
+	c := node.SpeakConfig{Room: room, Input: f.input}
+	if path, isFile := strings.CutPrefix(f.input, filePrefix); isFile {
+		c.Input, c.Feed = "file", f.playFile(r.out, path, n.log.With("part", "file"))
+	}
+	err := r.node.Speak(ctx, c)
 	cancel()
 	<-announced
 	return err

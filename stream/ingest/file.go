@@ -70,8 +70,23 @@ func passes(f *demux.File) error {
 	case f.Audio != nil && f.Audio.Codec != demux.Opus:
 		return fmt.Errorf("%w: %s sound does not pass over WebRTC (hint: ffmpeg -i FILE -c:v copy -c:a libopus -f matroska - | wfnode speak --input file:-; OBS: record with Opus)",
 			ErrRefused, f.Audio.Codec)
+	case f.Video == nil:
+		return nil
 	}
-	return nil
+	_, err := fileVideo(f.Video)
+	return err
+}
+
+// fileVideo is what is known of a file's video before its first frame.
+func fileVideo(t *demux.Track) (codec.Video, error) {
+	v, err := codec.New(t.Codec, "")
+	if err == nil {
+		_, _, _, err = v.Normalize(t.Header)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return v, nil
 }
 
 type filePlayer struct {
@@ -144,11 +159,8 @@ func (p *filePlayer) prepare(f *demux.File) (err error) {
 	video := ""
 	if f.Video != nil {
 		video = f.Video.Codec
-		if p.keys, err = codec.New(video, ""); err != nil {
+		if p.keys, err = fileVideo(f.Video); err != nil {
 			return err
-		}
-		if _, _, _, err = p.keys.Normalize(f.Video.Header); err != nil {
-			return fmt.Errorf("%w: %w", ErrRefused, err)
 		}
 	}
 	if p.feed != nil {
