@@ -6,7 +6,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build demo test help setup lint unit race scenario fuzz sim-tree image docker-up docker-down measure measure-join clean
+.PHONY: build demo test help setup lint unit race scenario fuzz sim sim-tree image docker-up docker-down measure measure-join clean
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD  = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
@@ -59,6 +59,13 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 N ?= 10000
 sim-tree: ## the tree among N (10000) simulated nodes
 	@go run ./tree/treesim/simtree -nodes $(N)
+
+SEED ?= 1
+CHURN ?= 3m
+PLOTS ?= out
+sim: ## N whole nodes in virtual time, SEED, CHURN: a table, and plots in PLOTS (out)
+	@GOGC=400 go test ./internal/vnettest -count 1 -timeout 2h -v -run 'TestSimulation$$' \
+	  -sim $(if $(filter file,$(origin N)),300,$(N)) -seed $(SEED) -churn $(CHURN) -plots $(abspath $(PLOTS))
 
 image: build ## the docker image waterfall, from scratch
 	@rm -rf bin/image && mkdir -p bin/image/data && cp bin/wfnode bin/image/

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,8 @@ import (
 	"github.com/watergy/waterfall/dht"
 	"github.com/watergy/waterfall/internal/vnet"
 	"github.com/watergy/waterfall/node"
+	"github.com/watergy/waterfall/stream"
+	"github.com/watergy/waterfall/stream/ingest"
 )
 
 // crowd is a room with its nodes, each on a host of its own.
@@ -37,18 +40,23 @@ type crowd struct {
 
 type member struct {
 	*node.Node
-	ip   netip.Addr
-	name string
-	dead bool
-	nat  bool
+	host  *vnet.Host
+	ip    netip.Addr
+	name  string
+	nat   bool
+	probe *probe
+	gone  atomic.Bool // crashed, or has left
 }
 
 type crowdConfig struct {
 	stun    string // host:port; empty: none
 	speaker vnet.HostConfig
+	feed    func(context.Context, ingest.Target) error // nil: the test clip
+	history int                                        // bytes a node; 0: node's default
+	log     slog.Level
 }
 
-// newCrowd starts a volunteer and a speaker with the test clip.
+// newCrowd starts a volunteer and a speaker.
 func newCrowd(t *testing.T, net *vnet.Network, cfg crowdConfig) *crowd {
 	c := &crowd{t: t, net: net, cfg: cfg}
 	t.Cleanup(c.close)
@@ -70,7 +78,7 @@ func newCrowd(t *testing.T, net *vnet.Network, cfg crowdConfig) *crowd {
 		t.Fatal(err)
 	}
 	c.task(func() error {
-		return c.speaker.Speak(t.Context(), node.SpeakConfig{Room: room, Input: "test"})
+		return c.speaker.Speak(t.Context(), node.SpeakConfig{Room: room, Input: "test", Feed: cfg.feed})
 	})
 	return c
 }
@@ -87,19 +95,21 @@ func key(t *testing.T, name string) crypto.PrivKey {
 // start starts node i on a host of its own.
 func (c *crowd) start(i int, hc vnet.HostConfig, nc node.Config) *member {
 	c.t.Helper()
-	m := &member{name: fmt.Sprint("node", i), nat: hc.NAT != vnet.Open}
+	m := &member{name: fmt.Sprint("node", i), nat: hc.NAT != vnet.Open, probe: newProbe()}
 	m.ip = netip.AddrFrom4([4]byte{1, 2, byte(i >> 8), byte(i)})
 	if hc.Gateway.IsValid() {
 		m.ip = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
 	}
-	h := c.net.Host(m.ip, hc)
+	m.host = c.net.Host(m.ip, hc)
 	nc.Key = key(c.t, m.name)
 	nc.Version = "vnettest"
 	if c.cfg.stun != "" {
 		nc.STUN = []string{c.cfg.stun}
 	}
-	nc.Net, nc.Libp2p = h.Transport(), h.Libp2pOptions()
-	nc.Log = slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", i)
+	nc.Net, nc.Libp2p = m.host.Transport(), m.host.Libp2pOptions()
+	nc.HistoryBytes = c.cfg.history
+	nc.Tap = func(h *stream.History) { c.tasks.Go(func() { m.probe.watch(c.t.Context(), h.CursorAt(nil)) }) }
+	nc.Log = slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: c.cfg.log})).With("node", i)
 	if c.volunteer != nil {
 		nc.Bootstrap = []peer.AddrInfo{{ID: c.volunteer.ID(), Addrs: c.volunteer.Host().Addrs()}}
 	}
@@ -115,7 +125,12 @@ func (c *crowd) start(i int, hc vnet.HostConfig, nc node.Config) *member {
 func (c *crowd) join(i int, hc vnet.HostConfig) {
 	m := c.start(i, hc, node.Config{})
 	c.listeners = append(c.listeners, m)
-	c.task(func() error {
+	c.task(func() (err error) {
+		defer func() {
+			if m.gone.Load() {
+				err = nil
+			}
+		}()
 		ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
 		defer cancel()
 		if err := m.Host().Bootstrapped(ctx); err != nil {
@@ -148,7 +163,7 @@ func (c *crowd) close() {
 			continue
 		}
 		wg.Go(func() {
-			if err := m.Close(); err != nil && !m.dead {
+			if err := m.Close(); err != nil {
 				c.t.Errorf("%s: close: %v", m.name, err)
 			}
 		})
@@ -162,10 +177,15 @@ func (c *crowd) close() {
 
 // crash takes m off the network without a word.
 func (c *crowd) crash(m *member) {
-	m.dead = true
 	c.net.SetDown(m.ip, true)
+	c.leave(m)
+}
+
+// leave ends m politely; it is no listener from now on.
+func (c *crowd) leave(m *member) {
+	m.gone.Store(true)
 	c.listeners = slices.DeleteFunc(slices.Clone(c.listeners), func(x *member) bool { return x == m })
-	c.t.Cleanup(func() { m.Close() })
+	c.tasks.Go(func() { m.Close() })
 }
 
 // stream is m's view of the room's stream, if it has one.

@@ -1,6 +1,7 @@
 package vnettest
 
 import (
+	"log/slog"
 	"net/netip"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func TestRoomBehindNATs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := newCrowd(t, n, crowdConfig{stun: stun.String(), speaker: home(1)})
+		c := newCrowd(t, n, crowdConfig{stun: stun.String(), speaker: home(1), log: slog.LevelWarn})
 		for i := range 12 {
 			var hc vnet.HostConfig
 			if i > 0 {

@@ -2,6 +2,7 @@ package vnettest
 
 import (
 	"flag"
+	"log/slog"
 	"math"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func TestRoom(t *testing.T) {
 	wall0, cpu0 := vnet.Clock()
 	vnet.Run(t, vnet.Config{Seed: *seed, DefaultDelay: 25 * time.Millisecond}, func(t *testing.T, n *vnet.Network) {
 		line := vnet.HostConfig{Loss: *loss}
-		c := newCrowd(t, n, crowdConfig{})
+		c := newCrowd(t, n, crowdConfig{log: slog.LevelWarn})
 		start := time.Now()
 		listeners := *nodes - 2
 		for i := range listeners {
