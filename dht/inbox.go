@@ -119,21 +119,12 @@ func (p *Presence) SendOffer(stream [16]byte, to peer.ID, box [32]byte, id uint6
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	pd := &pending{stream: stream, id: id, until: now.Add(offerLife), answered: make(chan struct{}), from: map[peer.ID]bool{}}
-	key := publicOf(answerKey(content))
+	key, pd, err := p.await(content, stream, id)
+	if err != nil {
+		return err
+	}
 	p.mu.Lock()
-	for k, o := range p.pending {
-		if now.After(o.until) {
-			delete(p.pending, k)
-		}
-	}
-	if len(p.pending) >= maxPending {
-		p.mu.Unlock()
-		return fmt.Errorf("%d offers are waiting for answers", maxPending)
-	}
-	p.pending[key] = pd
-	p.want(now.Add(answerLinger), shard(p.h.self))
+	p.want(time.Now().Add(answerLinger), shard(p.h.self))
 	offset := p.heard.offset[stream]
 	p.mu.Unlock()
 

@@ -43,6 +43,7 @@ type live struct {
 	headAt      time.Time // of the newest sign of life from the speaker
 	stop        []context.CancelFunc
 	join        joinTimes
+	gap         gapWatch
 	media       mediaWatch
 	past        linkTotals // of links that are gone
 	chart       chart
@@ -84,6 +85,10 @@ func (s *live) act(a tree.Action) {
 		}
 	case tree.Answer:
 		s.answer(a)
+	case tree.OpenAnswer:
+		if err := s.room.presence.TakeAnswer(a.Raw); err != nil {
+			s.logger().Debug("bad answer along the tree", "err", err)
+		}
 	case tree.Send:
 		n.send(a.To, tree.Marshal(tree.StreamID(s.id), a.Message))
 	case tree.Attach:
@@ -96,6 +101,7 @@ func (s *live) act(a tree.Action) {
 		if l := n.linkTo(a.Parent); l != nil {
 			l.Drop(s.id)
 		}
+		s.gap.stops(a.Parent, 0)
 	case tree.Serve:
 		if l := n.linkTo(a.Child); l != nil {
 			l.Serve(s.hist)

@@ -71,6 +71,7 @@ func (n *Node) passDeadlines() {
 // lookAround does the loop's once-a-second work.
 func (n *Node) lookAround() {
 	now := time.Now()
+	n.measure()
 	for _, s := range n.streams {
 		s.readCatalog()
 		if s.over(now) {

@@ -20,7 +20,6 @@ const gatherTime = 2 * time.Second
 
 // pendingOffer is an offer of ours that is out; link is nil until it has been gathered.
 type pendingOffer struct {
-	to   tree.Entry
 	link *link.Link
 }
 
@@ -30,16 +29,16 @@ func (p *pendingOffer) close(n *Node) {
 	}
 }
 
-// sendOffer gathers a fresh link description and sends it to the entry.
+// sendOffer gathers a fresh link description and sends it to the entry, or along the tree.
 func (s *live) sendOffer(a tree.SendOffer) {
-	if len(a.To.Contact) != 32 {
+	if a.Via == "" && len(a.To.Contact) != 32 {
 		return // no key to seal to; the tree asks another when no answer comes
 	}
-	if s.room.n.distrusted(a.To.Node) {
+	if a.Via == "" && s.room.n.distrusted(a.To.Node) {
 		s.step(tree.AnswerReceived{Offer: a.Offer, From: a.To.Node, Verdict: tree.Full})
 		return
 	}
-	p := &pendingOffer{to: a.To}
+	p := &pendingOffer{}
 	s.pending[a.Offer] = p
 	n := s.room.n
 	n.task(func(ctx context.Context) func() {
@@ -56,13 +55,27 @@ func (s *live) sendOffer(a tree.SendOffer) {
 				return
 			}
 			p.link = l
-			body := offerBody{below: a.Below, avoid: a.Avoid, desc: desc}.append(nil)
-			err := s.room.presence.SendOffer(s.id, peer.ID(a.To.Node), [32]byte(a.To.Contact), uint64(a.Offer), body)
-			if err != nil {
+			body := offerBody{below: a.Below, avoid: a.Avoid, purpose: a.Purpose, desc: desc}.append(nil)
+			if err := s.carryOffer(a, body); err != nil {
 				s.logger().Warn("cannot send an offer", "err", err)
 			}
 		}
 	})
+}
+
+func (s *live) carryOffer(a tree.SendOffer, body []byte) error {
+	presence := s.room.presence
+	if a.Via == "" {
+		return presence.SendOffer(s.id, peer.ID(a.To.Node), [32]byte(a.To.Contact), uint64(a.Offer), body)
+	}
+	raw, err := presence.MakeOffer(s.id, uint64(a.Offer), body)
+	if err != nil {
+		return err
+	}
+	s.room.n.send(a.Via, tree.Marshal(tree.StreamID(s.id), tree.HandUp{Deepest: a.Deepest, Offer: tree.Offer{
+		ID: a.Offer, Joiner: tree.NodeID(s.room.n.ID()), Purpose: a.Purpose, Below: a.Below, Avoid: a.Avoid, Raw: raw,
+	}}))
+	return nil
 }
 
 // offerSeen takes a joiner's offer that came by signalling.
@@ -79,7 +92,7 @@ func (r *room) offerSeen(o dht.Offer) {
 	s.step(tree.OfferReceived{Offer: t})
 }
 
-// checkOffer opens an offer that was handed down.
+// checkOffer opens an offer that was handed on.
 func (s *live) checkOffer(raw []byte) (tree.Offer, error) {
 	o, err := s.room.presence.ParseForwarded(raw)
 	if err != nil {
@@ -97,7 +110,7 @@ func (s *live) treeOffer(o dht.Offer) (tree.Offer, error) {
 		return tree.Offer{}, err
 	}
 	return tree.Offer{
-		ID: tree.OfferID(o.ID), Joiner: tree.NodeID(o.Joiner), Below: body.below,
+		ID: tree.OfferID(o.ID), Joiner: tree.NodeID(o.Joiner), Purpose: body.purpose, Below: body.below,
 		Avoid: body.avoid, Raw: o.Forward(),
 	}, nil
 }
@@ -113,15 +126,23 @@ func (s *live) answer(a tree.Answer) {
 	ans := answerBody{verdict: a.Verdict, path: a.Path}
 	n := s.room.n
 	if a.Verdict != tree.Accepted {
-		s.sendAnswer(o, ans)
+		s.sendAnswer(o, ans, a.Via)
 		return
 	}
 	old := n.peers[a.Offer.Joiner]
-	if old != nil && old.up && (old.box == o.Box || old.box == [32]byte{}) {
+	switch {
+	case old == nil:
+	case old.up && (old.box == o.Box || old.box == [32]byte{}):
 		old.users[s] = true
 		ans.useLink = true
-		s.sendAnswer(o, ans)
+		s.sendAnswer(o, ans, a.Via)
 		s.step(tree.LinkUp{Peer: a.Offer.Joiner})
+		return
+	case !old.up && old.ours && tree.NodeID(n.ID()) < a.Offer.Joiner:
+		// Two that offer to each other: the lower ID's offer wins (DESIGN 4).
+		old.users[s] = true
+		ans.useLink = true
+		s.sendAnswer(o, ans, a.Via)
 		return
 	}
 	body, err := parseOfferBody(o.Body)
@@ -138,15 +159,27 @@ func (s *live) answer(a tree.Answer) {
 				s.step(tree.LinkDown{Peer: a.Offer.Joiner})
 				return
 			}
-			n.adopt(a.Offer.Joiner, l, o.Box, s)
+			n.adopt(a.Offer.Joiner, &peerLink{link: l, box: o.Box}, s)
 			ans.desc = desc
-			s.sendAnswer(o, ans)
+			s.sendAnswer(o, ans, a.Via)
 		}
 	})
 }
 
-func (s *live) sendAnswer(o dht.Offer, b answerBody) {
-	if err := s.room.presence.SendAnswer(o, b.append(nil)); err != nil {
+// sendAnswer answers by signalling, or via a neighbour along the tree.
+func (s *live) sendAnswer(o dht.Offer, b answerBody, via tree.NodeID) {
+	var err error
+	if via == "" {
+		err = s.room.presence.SendAnswer(o, b.append(nil))
+	} else {
+		var raw []byte
+		if raw, err = s.room.presence.MakeAnswer(o, b.append(nil)); err == nil {
+			s.room.n.send(via, tree.Marshal(tree.StreamID(s.id), tree.Reply{
+				Joiner: tree.NodeID(o.Joiner), Offer: tree.OfferID(o.ID), Raw: raw,
+			}))
+		}
+	}
+	if err != nil {
 		s.logger().Warn("cannot send an answer", "to", o.Joiner, "err", err)
 	}
 }
@@ -174,40 +207,52 @@ func (r *room) answerSeen(a dht.Answer) {
 	ev := tree.AnswerReceived{Offer: tree.OfferID(a.ID), From: from, Verdict: body.verdict, Path: body.path}
 	s.join.answered(n, a.Via)
 	delete(s.pending, tree.OfferID(a.ID))
+	known := n.peers[from]
 	switch {
 	case body.verdict != tree.Accepted:
 		n.closeLink(p.link)
 		s.step(ev)
+	case known != nil && (body.useLink || !known.ours && tree.NodeID(n.ID()) > from):
+		// The second: the other has offered to us meanwhile, and its offer wins.
+		n.closeLink(p.link)
+		known.users[s] = true
+		s.step(ev)
+		if known.up {
+			s.step(tree.LinkUp{Peer: from})
+		}
 	case body.useLink:
 		n.closeLink(p.link)
 		s.step(ev)
-		if known := n.peers[from]; known != nil && known.up {
-			known.users[s] = true
-			s.step(tree.LinkUp{Peer: from})
-		} else {
-			s.step(tree.LinkDown{Peer: from})
-		}
+		s.step(tree.LinkDown{Peer: from})
 	default:
-		n.adopt(from, p.link, [32]byte{}, s)
+		n.adopt(from, &peerLink{link: p.link, ours: true}, s)
 		s.step(ev)
 		if err := p.link.Accept(string(from), body.desc); err != nil {
 			s.logger().Warn("cannot take an answer", "from", a.From, "err", err)
-			n.lose(from, n.peers[from])
+			if p := n.peers[from]; p != nil {
+				n.lose(from, p)
+			}
 		}
 	}
 }
 
 // offerBody is what an offer carries through dht: the size of the joiner's own
-// subtree (uvarint), the parent it has lost (length, bytes), then its link description.
+// subtree (uvarint), the parent it has or has lost (length, bytes), its link description,
+// and the offer's purpose (1 byte, left out by newcomers and orphans).
 type offerBody struct {
-	below int
-	avoid tree.NodeID
-	desc  link.Description
+	below   int
+	avoid   tree.NodeID
+	desc    link.Description
+	purpose tree.Purpose
 }
 
 func (o offerBody) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(max(1, o.below)))
-	return o.desc.Append(appendID(b, o.avoid))
+	b = o.desc.Append(appendID(b, o.avoid))
+	if o.purpose != tree.ToJoin {
+		b = append(b, byte(o.purpose))
+	}
+	return b
 }
 
 // maxID bounds a node ID; an Ed25519 peer ID has 38 bytes.
@@ -238,11 +283,17 @@ func parseOfferBody(b []byte) (offerBody, error) {
 	if err != nil {
 		return offerBody{}, err
 	}
-	d, _, err := link.ParseDescription(b)
+	d, b, err := link.ParseDescription(b)
 	if err != nil {
 		return offerBody{}, fmt.Errorf("link description: %w", err)
 	}
-	return offerBody{below: int(below), avoid: avoid, desc: d}, nil
+	o := offerBody{below: int(below), avoid: avoid, desc: d}
+	if len(b) > 0 {
+		if o.purpose = tree.Purpose(b[0]); o.purpose > tree.ToStand {
+			return offerBody{}, errBody
+		}
+	}
+	return o, nil
 }
 
 // answerBody is what an answer carries: verdict (1 byte), 1 if the link that is there

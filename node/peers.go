@@ -12,6 +12,7 @@ import (
 type peerLink struct {
 	link  *link.Link
 	box   [32]byte // the other's key of this run, if it offered; tells a restarted node
+	ours  bool     // we offered
 	up    bool
 	users map[*live]bool
 }
@@ -34,14 +35,15 @@ func (n *Node) send(to tree.NodeID, b []byte) {
 	}
 }
 
-// adopt makes l the link with a node, used by s. An older link gives way; s, which
+// adopt makes p the link with a node, used by s. An older link gives way; s, which
 // asked for the new one, is not told of its end.
-func (n *Node) adopt(id tree.NodeID, l *link.Link, box [32]byte, s *live) {
+func (n *Node) adopt(id tree.NodeID, p *peerLink, s *live) {
 	if old := n.peers[id]; old != nil {
 		delete(old.users, s)
 		n.lose(id, old)
 	}
-	n.peers[id] = &peerLink{link: l, box: box, users: map[*live]bool{s: true}}
+	p.users = map[*live]bool{s: true}
+	n.peers[id] = p
 }
 
 // lose takes a link out and tells the streams that used it.
@@ -50,6 +52,7 @@ func (n *Node) lose(id tree.NodeID, p *peerLink) {
 	n.closeLink(p.link)
 	for s := range p.users {
 		s.past.add(p.link, s.id)
+		s.gap.stops(id, 0)
 		s.step(tree.LinkDown{Peer: id})
 	}
 }
@@ -105,22 +108,37 @@ func (n *Node) linkEvent(ev link.Event) {
 	case link.Flowing:
 		if s := n.streams[ev.Stream]; s != nil {
 			s.join.firstPacket(n)
+			s.gap.flows(id)
 			s.step(tree.Flowing{Peer: id})
 		}
 	case link.Silent:
 		if s := n.streams[ev.Stream]; s != nil {
+			s.gap.stops(id, ev.For)
 			s.step(tree.Silent{Peer: id, For: ev.For})
 		}
 	case link.Forged:
 		n.leaveForger(id, p, ev)
 	case link.Starved:
 		if s := n.streams[ev.Stream]; s != nil {
+			s.gap.stops(id, ev.For)
 			s.step(tree.Starved{Peer: id, For: ev.For})
 		}
 	}
 }
 
-// control gives a tree message to its stream. Offers that are handed down are checked
+// measure tells the trees how far their neighbours are.
+func (n *Node) measure() {
+	for id, p := range n.peers {
+		rtt := p.link.Stats().RTT
+		for s := range p.users {
+			if p.up && rtt > 0 {
+				s.step(tree.Measured{Peer: id, RTT: rtt})
+			}
+		}
+	}
+}
+
+// control gives a tree message to its stream. Offers that are handed on are checked
 // first: whoever passed them on, the joiner's signature must hold.
 func (n *Node) control(from tree.NodeID, p *peerLink, b []byte) {
 	if len(b) >= len(stream.ID{}) {
@@ -137,14 +155,17 @@ func (n *Node) control(from tree.NodeID, p *peerLink, b []byte) {
 	if s == nil {
 		return
 	}
-	if o, ok := m.(tree.HandDown); ok {
-		checked, err := s.checkOffer(o.Offer.Raw)
-		if err != nil {
-			s.logger().Debug("bad offer handed down", "err", err)
-			return
-		}
-		o.Offer = checked
+	switch o := m.(type) {
+	case tree.HandDown:
+		o.Offer, err = s.checkOffer(o.Offer.Raw)
 		m = o
+	case tree.HandUp:
+		o.Offer, err = s.checkOffer(o.Offer.Raw)
+		m = o
+	}
+	if err != nil {
+		s.logger().Debug("bad offer handed on", "err", err)
+		return
 	}
 	p.users[s] = true
 	s.step(tree.MessageReceived{From: from, Message: m})

@@ -65,7 +65,7 @@ func (s *live) status() StreamStatus {
 		Path: []string{}, Children: []ChildStatus{},
 		Slots:  SlotStatus{Used: len(v.Children), Max: max(0, v.Slots)},
 		Layers: layersOf(v), Subtree: v.Subtree, DepthBelow: v.Below, Switches: v.Switches,
-		LastGapMS: millis(s.join.gap),
+		LastGapMS: millis(s.gap.last),
 		Join: JoinStatus{
 			AnswerMS: millis(s.join.answer), ConnectedMS: millis(s.join.connected),
 			FirstPacketMS: millis(s.join.packet), FirstFrameMS: millis(s.join.frame),
@@ -77,6 +77,10 @@ func (s *live) status() StreamStatus {
 	}
 	for _, id := range v.Path {
 		st.Path = append(st.Path, peer.ID(id).String())
+	}
+	if v.PathDelay != nil {
+		ms := float64(v.PathDelay.Microseconds()) / 1000
+		st.PathDelayMS = &ms
 	}
 	st.Parent, st.Backup = named(v.Parent), named(v.Backup)
 	if s.join.signal != "" {

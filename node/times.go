@@ -4,18 +4,17 @@ import (
 	"time"
 
 	"github.com/watergy/waterfall/dht"
+	"github.com/watergy/waterfall/tree"
 )
 
 // joinTimes are the first moments of this node's way into a stream, as time since the
 // node started; zero means that it has not happened yet.
 type joinTimes struct {
-	signal     dht.Signal
-	answer     time.Duration
-	connected  time.Duration
-	packet     time.Duration
-	frame      time.Duration
-	silentFrom time.Time     // the parent went silent
-	gap        time.Duration // the last time without media
+	signal    dht.Signal
+	answer    time.Duration
+	connected time.Duration
+	packet    time.Duration
+	frame     time.Duration
 }
 
 func (j *joinTimes) answered(n *Node, via dht.Signal) {
@@ -30,14 +29,9 @@ func (j *joinTimes) linkUp(n *Node) {
 	}
 }
 
-// firstPacket also ends a time without media.
 func (j *joinTimes) firstPacket(n *Node) {
 	if j.packet == 0 {
 		j.packet = time.Since(n.start)
-	}
-	if !j.silentFrom.IsZero() {
-		j.gap = time.Since(j.silentFrom)
-		j.silentFrom = time.Time{}
 	}
 }
 
@@ -47,10 +41,31 @@ func (j *joinTimes) firstFrame(n *Node) {
 	}
 }
 
-// silent notes that nothing has come for d.
-func (j *joinTimes) silent(d time.Duration) {
-	if j.silentFrom.IsZero() {
-		j.silentFrom = time.Now().Add(-d)
+// gapWatch times the last gap in a stream: from when the last of those that delivered
+// it stopped until the next did.
+type gapWatch struct {
+	from  map[tree.NodeID]bool // who delivers
+	since time.Time            // nobody does; zero: somebody, or nobody ever did
+	last  time.Duration
+}
+
+func (g *gapWatch) flows(id tree.NodeID) {
+	if g.from == nil {
+		g.from = map[tree.NodeID]bool{}
+	}
+	g.from[id] = true
+	if !g.since.IsZero() {
+		g.last, g.since = time.Since(g.since), time.Time{}
+	}
+}
+
+// stops says that nothing has come from id for d.
+func (g *gapWatch) stops(id tree.NodeID, d time.Duration) {
+	if g.from[id] {
+		delete(g.from, id)
+		if len(g.from) == 0 {
+			g.since = time.Now().Add(-d)
+		}
 	}
 }
 

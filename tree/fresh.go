@@ -38,27 +38,37 @@ func (p *Peer) raise(stamp uint64) {
 	for _, c := range p.kids {
 		if c.fresh && c.up {
 			c.fresh = false
-			p.send(c.node, Beat{Stamp: stamp})
+			p.send(c.node, p.beat())
+		}
+	}
+	for _, s := range p.standbys {
+		if s.fresh && s.up {
+			s.fresh = false
+			p.send(s.node, p.beat())
 		}
 	}
 }
+
+func (p *Peer) beat() Beat { return Beat{Stamp: p.stamp, Delay: p.delay()} }
 
 // frozen says that a candidate's place is being compared with ours, or has been and it
 // does not deliver yet: ours must not get better meanwhile.
 func (p *Peer) frozen() bool {
-	return p.seek.cand != nil && p.seek.cand.up
+	return p.seek.cand != nil && p.seek.cand.up || p.backup != nil && p.backup.attached
 }
 
 // wantFresh gets a newer stamp for child c: from the root itself, or from above.
 func (p *Peer) wantFresh(c *child) {
+	c.fresh = true
+	p.wantStamp()
+}
+
+// wantStamp gets a newer stamp for those below that want one.
+func (p *Peer) wantStamp() {
 	if p.cfg.Root {
-		p.stamp++
-		if c.up {
-			p.send(c.node, Beat{Stamp: p.stamp})
-		}
+		p.raise(p.stamp + 1)
 		return
 	}
-	c.fresh = true
 	p.askDue = true
 }
 

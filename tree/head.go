@@ -84,7 +84,13 @@ func (p *Peer) passHead() {
 	for _, c := range p.kids {
 		if c.attached {
 			c.fresh = false
-			p.send(c.node, HeadDown{Stamp: p.stamp, Head: p.head})
+			p.send(c.node, HeadDown{Stamp: p.stamp, Delay: p.delay(), Head: p.head})
+		}
+	}
+	for _, s := range p.standbys {
+		if s.up {
+			s.fresh = false
+			p.send(s.node, p.beat())
 		}
 	}
 }
@@ -92,7 +98,7 @@ func (p *Peer) passHead() {
 // tellWatch says what this node must hear from signalling, when that has changed.
 // Whoever may become an entry listens before the head says so: it would know too late.
 func (p *Peer) tellWatch() {
-	w := Watch{Heads: p.seek.active && p.leaveBy.IsZero()}
+	w := Watch{Heads: p.seek.active && !p.seek.once && p.leaveBy.IsZero()}
 	if p.attached() { // also while leaving: a quick no is better than none
 		w.Offers = p.cfg.Root || p.layer() <= entryLayer ||
 			slices.ContainsFunc(p.head.Entries, func(e Entry) bool { return e.Node == p.cfg.Self })

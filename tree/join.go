@@ -8,6 +8,9 @@ import (
 // seek is the search for a parent: of a newcomer, an orphan, or one whose parent leaves.
 type seek struct {
 	active  bool
+	along   bool      // first ask along the tree: the parent still delivers
+	once    bool      // and nobody else
+	deepest int       // the place that is looked for along the tree
 	queue   []Entry   // still to be tried in this round
 	spent   bool      // a round was begun: when its queue is empty, wait
 	rounds  int       // that led nowhere
@@ -22,12 +25,16 @@ type seek struct {
 	cand     *candidate
 }
 
-// candidate is a node that is willing to be the parent.
+// candidate is a node that is willing to be the parent, now or, as a backup, later.
 type candidate struct {
 	node     NodeID
 	offer    OfferID
-	path     []Hop // the candidate last
-	told     bool  // path came from the candidate itself, with stamp and contacts
+	stands   bool          // a backup
+	flows    bool          // a backup that was asked to deliver does
+	delay    time.Duration // of the stream from the root to it
+	rtt      time.Duration // zero: unknown
+	path     []Hop         // the candidate last
+	told     bool          // path came from the candidate itself, with stamp and contacts
 	stamp    uint64
 	up       bool      // linked
 	asked    bool      // for a newer stamp
@@ -83,6 +90,17 @@ func (p *Peer) runSeek() {
 		p.dropOffer()
 	}
 	for !p.now.Before(s.at) {
+		if s.along && p.parent != "" {
+			s.along, s.spent = false, s.once
+			s.offer = p.newOffer()
+			s.answerBy = p.now.Add(spareWait)
+			p.do(SendOffer{Offer: s.offer, Via: p.parent, Purpose: ToMove, Deepest: s.deepest, Below: p.subtree(), Avoid: s.avoid})
+			return
+		}
+		if s.once {
+			*s = seek{}
+			return
+		}
 		if len(s.queue) == 0 {
 			if s.spent {
 				p.backOff()
@@ -96,13 +114,18 @@ func (p *Peer) runSeek() {
 		e := s.queue[0]
 		s.queue = s.queue[1:]
 		if p.mayAsk(e.Node) {
-			p.lastOffer = max(p.lastOffer+1, OfferID(p.now.UnixMicro())) // newer also after a restart
-			s.offer = p.lastOffer
+			s.offer = p.newOffer()
 			s.answerBy = p.now.Add(answerWait)
 			p.do(SendOffer{Offer: s.offer, To: e, Below: p.subtree(), Avoid: s.avoid})
 			return
 		}
 	}
+}
+
+// newOffer numbers an offer: newer than all before, also after a restart.
+func (p *Peer) newOffer() OfferID {
+	p.lastOffer = max(p.lastOffer+1, OfferID(p.now.UnixMicro()))
+	return p.lastOffer
 }
 
 // newRound fills the queue from the head, if there is one that was not tried in vain.
@@ -170,24 +193,32 @@ func (p *Peer) dropOffer() {
 // answered takes the answer to our offer.
 func (p *Peer) answered(a AnswerReceived) {
 	s := &p.seek
+	if a.Offer == p.spare.offer && a.Offer != 0 {
+		p.spareAnswered(a)
+		return
+	}
 	if s.offer == 0 || a.Offer != s.offer {
 		return
 	}
-	if a.Verdict != Accepted || !p.mayAsk(a.From) || !p.pathFits(a.From, a.Path) {
+	if a.Verdict != Accepted || !p.mayAsk(a.From) || !p.pathFits(a.From, a.Path) ||
+		p.isBackup(a.From) && p.backup.attached {
 		p.dropOffer()
+		if a.Verdict == Accepted {
+			p.release(a.From)
+		}
 		return
 	}
-	path := make([]Hop, len(a.Path))
-	for i, n := range a.Path {
-		path[i].Node = n
+	if p.isBackup(a.From) { // it has just found us a place as its child
+		p.backup = nil
+		p.spareSoon()
 	}
-	s.cand = &candidate{node: a.From, offer: s.offer, path: path, until: p.now.Add(linkWait)}
+	s.cand = &candidate{node: a.From, offer: s.offer, path: nodesToHops(a.Path), until: p.now.Add(linkWait)}
 	s.offer = 0
 }
 
 // mayAsk says whether node may be taken as a parent, as far as its name tells.
 func (p *Peer) mayAsk(node NodeID) bool {
-	if node == "" || node == p.cfg.Self || node == p.parent || p.kid(node) != nil {
+	if node == "" || node == p.cfg.Self || node == p.parent || p.kid(node) != nil || p.standby(node) != nil {
 		return false
 	}
 	return !slices.ContainsFunc(p.banned, func(b ban) bool {
@@ -223,13 +254,37 @@ func hopsToNodes(hops []Hop) []NodeID {
 	return out
 }
 
-// candidateUp says hello, which makes the slot ours.
+func nodesToHops(path []NodeID) []Hop {
+	out := make([]Hop, len(path))
+	for i, n := range path {
+		out[i].Node = n
+	}
+	return out
+}
+
+// release lets the link with node go unless it has another use.
+func (p *Peer) release(node NodeID) {
+	c := p.seek.cand
+	if node == p.parent || p.kid(node) != nil || p.standby(node) != nil || p.isBackup(node) || c != nil && c.node == node {
+		return
+	}
+	p.do(Release{Peer: node})
+}
+
+// candidateUp says hello, which makes the slot ours; a backup is told that it is one.
 func (p *Peer) candidateUp(c *candidate) {
 	if c.up {
 		return
 	}
 	c.up = true
 	c.until = p.now.Add(proofWait)
+	if c.stands {
+		p.tellBackup()
+		if p.needy() {
+			p.fallBack()
+		}
+		return
+	}
 	p.send(c.node, p.sum(true))
 	p.tryAttach(c)
 }
@@ -240,7 +295,7 @@ func (p *Peer) tryAttach(c *candidate) {
 	if c.attached || !c.up {
 		return
 	}
-	if len(p.kids) == 0 {
+	if !p.bound() {
 		p.best = label{}
 	} else if !c.told {
 		return
@@ -253,6 +308,9 @@ func (p *Peer) tryAttach(c *candidate) {
 	}
 	c.attached = true
 	c.until = p.now.Add(flowWait)
+	if c.stands {
+		p.send(c.node, p.sum(true))
+	}
 	p.do(Attach{Parent: c.node})
 }
 
@@ -262,29 +320,49 @@ func (p *Peer) candidateMessage(c *candidate, m Message) {
 	}
 	switch m := m.(type) {
 	case Path:
-		if !p.pathFits(c.node, hopsToNodes(m.Hops)) {
-			p.dropCandidate(false)
+		if !p.pathFits(c.node, hopsToNodes(m.Hops)) || c.stands && !p.apart(m.Hops) {
+			p.refuseCandidate(c)
 			return
 		}
 		c.path, c.told = m.Hops, true
-		c.stamp = max(c.stamp, m.Stamp)
+		c.stamp, c.delay = max(c.stamp, m.Stamp), m.Delay
+		if c.stands && !c.attached {
+			c.until = time.Time{}
+		}
 	case Beat:
-		c.stamp = max(c.stamp, m.Stamp)
+		c.stamp, c.delay = max(c.stamp, m.Stamp), m.Delay
 	case HeadDown:
-		c.stamp = max(c.stamp, m.Stamp)
+		c.stamp, c.delay = max(c.stamp, m.Stamp), m.Delay
 		p.headSeen(m.Head)
 	case HandDown: // though we have told it that we have no room yet
 		c.seenNum = max(c.seenNum, m.Num)
 		p.send(c.node, NoRoom{Joiner: m.Offer.Joiner, Offer: m.Offer.ID})
 	case Leaving:
-		p.dropCandidate(false)
+		p.refuseCandidate(c)
 		return
 	case Gone:
+		if c.stands {
+			p.ban(c.node)
+			p.dropBackup(true)
+			p.release(c.node)
+			return
+		}
 		c.up = false // nothing to say goodbye to
 		p.dropCandidate(false)
 		return
 	}
-	p.tryAttach(c)
+	if !c.stands || p.needy() || p.moving {
+		p.tryAttach(c)
+	}
+}
+
+// refuseCandidate gives a candidate or backup up.
+func (p *Peer) refuseCandidate(c *candidate) {
+	if c.stands {
+		p.dropBackup(false)
+	} else {
+		p.dropCandidate(false)
+	}
 }
 
 // judgeCandidate ends the wait for a candidate when its time is up.
@@ -311,32 +389,53 @@ func (p *Peer) dropCandidate(down bool) {
 	}
 	if !c.up {
 		p.do(DropOffer{Offer: c.offer})
+		if !down {
+			p.release(c.node)
+		}
 	} else if !down {
 		p.send(c.node, Gone{})
-		p.do(Release{Peer: c.node})
+		p.release(c.node)
 	}
-	if w := p.waitingPath; w != nil {
-		p.waitingPath = nil
-		p.parentMessage(*w)
-	}
+	p.thaw()
 }
 
 // settle makes the candidate the parent: it delivers.
 func (p *Peer) settle(c *candidate) {
-	p.seek = seek{}
 	p.waitingPath = nil
+	if c == p.backup {
+		p.stopSeek()
+		p.backup = nil
+	}
+	p.seek = seek{}
+	well := !p.needy()
+	old := p.parent
 	p.cutParent(true, true)
+	if well {
+		p.unban(old) // it has done nothing wrong
+	}
 	if p.settled {
 		p.switches++
 	}
 	p.settled = true
-	p.parent, p.lost, p.moving = c.node, false, false
+	p.parent = c.node
+	p.starveSoon = starveSoon + p.jitter(starveSpread)
 	p.starveAfter = starveAfter + p.jitter(starveJitter)
 	p.path, p.pathTold, p.stamp, p.seenNum = c.path, c.told, c.stamp, c.seenNum
+	p.upDelay, p.rtt = c.delay, c.rtt
+	p.riseAt, p.roomSeen = p.now.Add(riseWait), 0
 	p.hold()
 	p.tellPath()
 	p.dirty = true
 	p.sumAt = time.Time{}
+	if b := p.backup; b != nil {
+		if p.apart(b.path) {
+			p.standDown()
+			p.tellBackup()
+		} else {
+			p.dropBackup(false)
+		}
+	}
+	p.spareSoon()
 }
 
 // stopSeek gives up the search.
@@ -361,6 +460,8 @@ func (p *Peer) seekDeadline() time.Time {
 		return s.cand.until
 	case s.offer != 0:
 		return s.answerBy
+	case s.once || s.along && p.parent != "":
+		return s.at
 	case len(s.queue) > 0 || s.spent:
 		return s.at
 	case p.head.Seq == 0:

@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -10,30 +9,44 @@ import (
 
 // Times of the protocol. Those that DESIGN section 4 states are marked.
 const (
-	answerWait     = 1 * time.Second         // for an answer to an offer (DESIGN)
-	linkWait       = 4 * time.Second         // for a link after an answer
-	proofWait      = 1500 * time.Millisecond // for proof that a parent is not below us
-	flowWait       = 2 * time.Second         // for the first packet after Attach
-	badMemory      = 500 * time.Millisecond  // Silent and Starved are repeated more often
-	starvedWait    = 1 * time.Second         // a candidate may itself be without media
-	provisional    = 4 * time.Second         // a slot is held for a joiner that does not come (DESIGN)
-	offerMemory    = 30 * time.Second        // an offer lives on its carriers (DESIGN)
-	ackWait        = 1 * time.Second         // for a child's sum to reckon with an offer
-	sumGap         = 100 * time.Millisecond  // between sums, so that a crowd does not flood
-	sumPeriod      = 2 * time.Second
-	headGap        = 200 * time.Millisecond // between heads
-	headPeriod     = 2 * time.Second        // (DESIGN)
-	headWait       = headPeriod + headPeriod/4
-	freshGap       = 200 * time.Millisecond // between requests for a stamp
-	repairJitter   = 100 * time.Millisecond
-	banTime        = 10 * time.Second // a parent that was lost is not taken again
-	starveAfter    = 5 * time.Second  // the break above should be mended by then
-	starveJitter   = 2 * time.Second
-	leaveWait      = 2500 * time.Millisecond // for children to move; the process has 3 s (INTERFACE)
-	backoffMin     = 200 * time.Millisecond
-	backoffRace    = 1 * time.Second
-	backoffMax     = 5 * time.Second
-	defaultSilence = 300 * time.Millisecond
+	answerWait   = 1 * time.Second         // for an answer to an offer (DESIGN)
+	linkWait     = 4 * time.Second         // for a link after an answer
+	proofWait    = 1500 * time.Millisecond // for proof that a parent is not below us
+	flowWait     = 2 * time.Second         // for the first packet after Attach
+	badMemory    = 500 * time.Millisecond  // Silent and Starved are repeated more often
+	starvedWait  = 1 * time.Second         // a candidate may itself be without media
+	provisional  = 4 * time.Second         // a slot is held for a joiner that does not come (DESIGN)
+	offerMemory  = 30 * time.Second        // an offer lives on its carriers (DESIGN)
+	ackWait      = 1 * time.Second         // for a child's sum to reckon with an offer
+	sumGap       = 100 * time.Millisecond  // between sums, so that a crowd does not flood
+	sumPeriod    = 2 * time.Second
+	headGap      = 200 * time.Millisecond // between heads
+	headPeriod   = 2 * time.Second        // (DESIGN)
+	headWait     = headPeriod + headPeriod/4
+	freshGap     = 200 * time.Millisecond // between requests for a stamp
+	repairJitter = 100 * time.Millisecond
+	banTime      = 10 * time.Second // a parent that was lost is not taken again
+	starveAfter  = 5 * time.Second  // the break above should be mended by then
+	starveJitter = 2 * time.Second
+	leaveWait    = 2500 * time.Millisecond // for children to move; the process has 3 s (INTERFACE)
+	backoffMin   = 200 * time.Millisecond
+	backoffRace  = 1 * time.Second
+	backoffMax   = 5 * time.Second
+
+	giveUp       = 1 * time.Second        // of silence, then the backup is the parent (DESIGN)
+	giveUpMin    = 500 * time.Millisecond // after the alarm, for a link that was slow to alarm
+	backupWait   = 400 * time.Millisecond // for the backup to deliver before others are asked
+	starveSoon   = 400 * time.Millisecond // then the backup is asked as well (DESIGN) …
+	starveSpread = 200 * time.Millisecond // … with jitter
+	spareSoon    = 300 * time.Millisecond // before a backup is looked for, with as much jitter
+	spareWait    = 3 * time.Second        // for an answer along the tree
+	spareMin     = 500 * time.Millisecond // between attempts that led nowhere
+	spareMax     = 20 * time.Second
+	relieveWait  = 2 * time.Second // before one that was taken in is asked to move on
+	relieveAgain = 3 * time.Second
+	riseWait     = 8 * time.Second // between attempts to rise
+	riseJitter   = 1 * time.Second
+	takenInGrace = 5 * time.Second // for an offer to cross the coming of its joiner
 )
 
 // Bounds on what a Peer keeps.
@@ -44,6 +57,11 @@ const (
 	maxTries     = 4  // entries tried in a round besides the root
 	pathContacts = 16 // nearest ancestors whose contacts a path holds, besides those that hear offers
 	entryLayer   = 2  // deepest layer of head entries: 1 + 4 + 16 nodes to choose 16 from
+
+	standbysPerSlot = 2
+	standTries      = 4 // children asked to be another's backup
+	riseHeads       = 3 // heads in a row that show room nearer to the root
+	riseCrowd       = 4 // how many of all who might rise try at each head
 )
 
 // Peer is the state machine of one node in one stream's tree. It is not safe
@@ -59,16 +77,25 @@ type Peer struct {
 	left    bool
 
 	// Above (join.go, repair.go).
-	parent      NodeID // whom the stream is taken from; empty: nobody
-	path        []Hop  // ancestors, root first; kept when the parent is lost
-	pathTold    bool   // path came from the parent itself, with contacts
-	waitingPath *Path  // from the parent, not applied while a candidate is attached
-	lost        bool   // the parent delivers nothing: it is kept only until another does
-	moving      bool   // the parent is leaving
+	parent      NodeID        // whom the stream is taken from; empty: nobody
+	path        []Hop         // ancestors, root first; kept when the parent is lost
+	pathTold    bool          // path came from the parent itself, with contacts
+	waitingPath *Path         // from the parent, not applied while a candidate is attached
+	lost        bool          // the parent delivers nothing: it is kept only until another does
+	starving    bool          // the parent itself gets nothing: the backup is asked as well
+	giveUpAt    time.Time     // when lost or starving: from then on the backup may take its place
+	moving      bool          // the parent is leaving
+	upDelay     time.Duration // of the stream from the root to the parent
+	rtt         time.Duration // to the parent; zero: unknown
 	switches    int
-	settled     bool // has had a parent that delivered
-	starveAfter time.Duration
+	settled     bool          // has had a parent that delivered
+	starveSoon  time.Duration // starving for so long, the backup is asked
+	starveAfter time.Duration // starving for so long, others are
 	seek        seek
+	backup      *candidate
+	spare       spare
+	roomSeen    int       // heads in a row that showed a better place
+	riseAt      time.Time // not before
 	banned      []ban
 	lastOffer   OfferID
 
@@ -79,7 +106,9 @@ type Peer struct {
 	askedAt time.Time
 
 	// Below (slots.go).
-	kids      []*child // sorted by node
+	kids      []*child   // sorted by node
+	standbys  []*standby // sorted by node
+	relieveAt time.Time  // when one of too many children is asked to move; zero: not too many
 	held      map[NodeID]*held
 	heldOrder []*held // oldest first
 
@@ -103,12 +132,6 @@ func New(cfg Config) (*Peer, error) {
 	}
 	if len(cfg.Contact) > maxContact {
 		return nil, fmt.Errorf("tree: contact of %d bytes, want at most %d", len(cfg.Contact), maxContact)
-	}
-	if cfg.SilentAfter < 0 {
-		return nil, errors.New("tree: SilentAfter is negative")
-	}
-	if cfg.SilentAfter == 0 {
-		cfg.SilentAfter = defaultSilence
 	}
 	name := fnv.New64a()
 	name.Write([]byte(cfg.Self))
@@ -153,6 +176,8 @@ func (p *Peer) Step(now time.Time, ev Event) []Action {
 		p.linkDown(ev.Peer)
 	case MessageReceived:
 		p.message(ev.From, ev.Message)
+	case Measured:
+		p.measured(ev.Peer, ev.RTT)
 	case Flowing:
 		p.flowing(ev.Peer)
 	case Silent:
@@ -165,6 +190,8 @@ func (p *Peer) Step(now time.Time, ev Event) []Action {
 		p.leave()
 	}
 	p.dropLate()
+	p.relieve()
+	p.runBackup()
 	p.runSeek()
 	if !p.leaveBy.IsZero() && (len(p.kids) == 0 || !p.now.Before(p.leaveBy)) {
 		p.finishLeaving()
@@ -186,10 +213,16 @@ func (p *Peer) message(from NodeID, m Message) {
 		p.kidMessage(c, m)
 		return
 	}
+	if s := p.standby(from); s != nil {
+		p.standbyMessage(s, m)
+		return
+	}
 	cand := p.seek.cand
 	switch {
 	case cand != nil && cand.node == from:
 		p.candidateMessage(cand, m)
+	case p.isBackup(from):
+		p.candidateMessage(p.backup, m)
 	case from == p.parent && from != "":
 		p.parentMessage(m)
 	}
@@ -198,8 +231,12 @@ func (p *Peer) message(from NodeID, m Message) {
 func (p *Peer) linkUp(node NodeID) {
 	if c := p.kid(node); c != nil {
 		p.kidUp(c)
+	} else if s := p.standby(node); s != nil {
+		p.standbyUp(s)
 	} else if c := p.seek.cand; c != nil && c.node == node {
 		p.candidateUp(c)
+	} else if p.isBackup(node) {
+		p.candidateUp(p.backup)
 	}
 }
 
@@ -208,13 +245,22 @@ func (p *Peer) linkDown(node NodeID) {
 		p.dropKid(c, false, false)
 		return
 	}
+	if s := p.standby(node); s != nil {
+		s.up = false
+		p.dropStandby(s, false)
+		return
+	}
 	if c := p.seek.cand; c != nil && c.node == node {
 		p.dropCandidate(true)
 		return
 	}
+	if p.isBackup(node) {
+		p.dropBackup(true)
+		return
+	}
 	if node == p.parent && node != "" {
 		p.cutParent(false, false)
-		p.startSeek(true)
+		p.orphaned(true)
 	}
 }
 
@@ -232,8 +278,13 @@ func (p *Peer) Deadline() time.Time {
 	for _, c := range p.kids {
 		earlier(c.until)
 	}
+	for _, s := range p.standbys {
+		earlier(s.until)
+	}
 	earlier(p.leaveBy)
+	earlier(p.relieveAt)
 	earlier(p.seekDeadline())
+	p.backupDeadline(earlier)
 	if p.cfg.Root {
 		earlier(p.headDue)
 		if p.downSeq != p.head.Seq && len(p.kids) > 0 {
@@ -272,6 +323,16 @@ func (p *Peer) leave() {
 	}
 	p.leaveBy = p.now.Add(leaveWait)
 	p.stopSeek()
+	p.standDown()
+	if p.spare.offer != 0 {
+		p.dropSpare()
+	}
+	if p.backup != nil {
+		p.dropBackup(false)
+	}
+	for len(p.standbys) > 0 {
+		p.dropStandby(p.standbys[0], true)
+	}
 	for i := len(p.kids) - 1; i >= 0; i-- {
 		if c := p.kids[i]; !c.up {
 			p.dropKid(c, true, true)

@@ -9,10 +9,9 @@ import (
 
 func TestNewRefuses(t *testing.T) {
 	for name, cfg := range map[string]Config{
-		"no name":          {},
-		"long name":        {Self: NodeID(make([]byte, maxID+1))},
-		"long contact":     {Self: "a", Contact: make([]byte, maxContact+1)},
-		"negative silence": {Self: "a", SilentAfter: -1},
+		"no name":      {},
+		"long name":    {Self: NodeID(make([]byte, maxID+1))},
+		"long contact": {Self: "a", Contact: make([]byte, maxContact+1)},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s: taken", name)

@@ -8,21 +8,39 @@ func (p *Peer) parentMessage(m Message) {
 	case Path:
 		p.newPath(m)
 	case Beat:
+		p.upDelay = m.Delay
 		p.raise(m.Stamp)
 	case HeadDown:
+		p.upDelay = m.Delay
+		newer := m.Head.Seq > p.head.Seq
 		p.headSeen(m.Head)
 		p.raise(m.Stamp)
 		p.passHead()
+		if newer {
+			p.considerRise()
+		}
 	case HandDown:
 		p.handedDown(m)
+	case NoRoom:
+		p.noPlace(p.parent, m)
+	case Reply:
+		p.reply(p.parent, m)
+	case Move:
+		if p.steady() {
+			p.startMove(maxPath-1, repairJitter)
+		}
 	case Leaving:
-		if !p.lost {
+		if !p.lost && !p.moving {
 			p.moving = true
 			p.startSeek(true)
+			p.seek.along, p.seek.deepest = true, maxPath-1
+			if p.fallBack() {
+				p.seek.at = p.now.Add(backupWait)
+			}
 		}
 	case Gone:
 		p.cutParent(false, true)
-		p.startSeek(true)
+		p.orphaned(true)
 	}
 }
 
@@ -34,7 +52,7 @@ func (p *Peer) newPath(m Path) {
 	}
 	if !p.pathFits(p.parent, hopsToNodes(m.Hops)) {
 		p.cutParent(true, true)
-		p.startSeek(false)
+		p.orphaned(false)
 		return
 	}
 	moved := len(m.Hops) != len(p.path)
@@ -42,9 +60,12 @@ func (p *Peer) newPath(m Path) {
 		moved = m.Hops[i].Node != p.path[i].Node
 	}
 	first := !p.pathTold
-	p.path, p.pathTold = m.Hops, true
+	p.path, p.pathTold, p.upDelay = m.Hops, true, m.Delay
 	p.stamp = max(p.stamp, m.Stamp)
 	p.hold()
+	if b := p.backup; b != nil && !p.apart(b.path) {
+		p.dropBackup(false)
+	}
 	if moved || first {
 		p.tellPath()
 		p.dirty = true
@@ -58,15 +79,38 @@ func (p *Peer) cutParent(goodbye, linked bool) {
 	if p.parent == "" {
 		return
 	}
-	p.do(Detach{Parent: p.parent})
+	old := p.parent
+	p.do(Detach{Parent: old})
 	if goodbye {
-		p.send(p.parent, Gone{})
+		p.send(old, Gone{})
 	}
+	p.parent, p.lost, p.starving, p.moving = "", false, false, false
 	if linked {
-		p.do(Release{Peer: p.parent})
+		p.release(old)
 	}
-	p.ban(p.parent)
-	p.parent, p.lost, p.moving = "", false, false
+	p.ban(old)
+	if p.spare.offer != 0 {
+		p.dropSpare()
+	}
+}
+
+// orphaned begins the search for a parent: the backup first, then others.
+func (p *Peer) orphaned(near bool) {
+	if s := &p.seek; s.once { // there is more at stake now
+		if s.cand == nil {
+			p.stopSeek()
+		}
+		s.once = false
+	}
+	fell := p.fallBack()
+	p.startSeek(near)
+	if fell {
+		p.seek.at = p.now.Add(backupWait + p.jitter(repairJitter))
+		if p.backup.flows {
+			p.stopSeek()
+			p.changeOver()
+		}
+	}
 }
 
 // startSeek begins to look for another parent. With near, the first to be asked is the
@@ -98,11 +142,52 @@ func (p *Peer) silent(node NodeID, d time.Duration) {
 		c.badAt = p.now
 		return
 	}
-	if node == "" || node != p.parent || p.lost || d < p.cfg.SilentAfter {
+	if p.isBackup(node) {
+		p.backupFails()
 		return
 	}
-	p.lost = true
-	p.startSeek(true)
+	if node == "" || node != p.parent || p.lost {
+		return
+	}
+	if !p.starving {
+		p.giveUpAt = p.now.Add(max(giveUp-d, giveUpMin))
+	}
+	p.lost, p.starving = true, false
+	p.orphaned(true)
+}
+
+// backupFails notes that the backup has nothing for us either.
+func (p *Peer) backupFails() {
+	b := p.backup
+	b.badAt = p.now
+	if b.flows {
+		b.flows, b.until = false, p.now.Add(flowWait)
+		if p.lost || p.parent == "" {
+			p.startSeek(true)
+		}
+	}
+}
+
+// measured takes note of a round trip.
+func (p *Peer) measured(node NodeID, rtt time.Duration) {
+	switch {
+	case node == "":
+	case node == p.parent:
+		p.rtt = rtt
+	case p.isBackup(node):
+		p.backup.rtt = rtt
+	case p.seek.cand != nil && p.seek.cand.node == node:
+		p.seek.cand.rtt = rtt
+	}
+}
+
+// delay is how long the stream takes from the root to us. Forwarding is not in it: it
+// takes microseconds.
+func (p *Peer) delay() time.Duration {
+	if p.cfg.Root {
+		return 0
+	}
+	return (p.upDelay + p.rtt/2).Truncate(time.Microsecond)
 }
 
 // starved is news of a node above that lives and gets nothing: the break is higher
@@ -115,11 +200,21 @@ func (p *Peer) starved(node NodeID, d time.Duration) {
 		}
 		return
 	}
-	if node == "" || node != p.parent || p.lost || d < p.starveAfter {
+	if p.isBackup(node) {
+		p.backupFails()
 		return
 	}
-	p.lost = true
-	p.startSeek(false)
+	if node == "" || node != p.parent || p.lost {
+		return
+	}
+	if d >= p.starveSoon && !p.starving {
+		p.starving, p.giveUpAt = true, p.now.Add(giveUp)
+		p.fallBack()
+	}
+	if d >= p.starveAfter {
+		p.lost = true
+		p.orphaned(false)
+	}
 }
 
 // flowing is news of a link that delivers.
@@ -128,13 +223,18 @@ func (p *Peer) flowing(node NodeID) {
 		p.settle(c)
 		return
 	}
-	if node == "" || node != p.parent || !p.lost {
+	if p.isBackup(node) && p.backup.attached {
+		p.backupFlows()
 		return
 	}
-	p.lost = false // it is back: stay
+	if node == "" || node != p.parent || !p.lost && !p.starving {
+		return
+	}
+	p.lost, p.starving = false, false // it is back: stay
 	p.unban(node)
 	if !p.moving {
 		p.stopSeek()
+		p.standDown()
 	}
 	p.dirty = true
 }

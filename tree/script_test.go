@@ -23,10 +23,12 @@ var rewrite = flag.Bool("rewrite", false, "write what the golden scripts give in
 //	offer ID JOINER [below=N] [avoid=NODE]     an offer from signalling
 //	answer FROM accepted|full [PATH…]          an answer to the offer that is out; PATH without FROM
 //	up|down|flowing NODE
-//	silent|starved NODE DURATION
+//	silent|starved|rtt NODE DURATION
 //	slots N | leave | view
 //	from NODE path STAMP HOPS… | sum LAYERS OPEN [seen=N] | head SEQ NODE:LAYER:OPENING… |
-//	          offer NUM ID JOINER [below=N] [avoid=NODE] [deepest=N] | noroom JOINER ID | beat N | fresh | leaving | gone
+//	          offer NUM ID JOINER [below=N] [avoid=NODE] [move|stand] [deepest=N] | up ID JOINER [like offer] |
+//	          noroom JOINER ID | reply JOINER ID | beat N | fresh | leaving | gone | move | stand PARENT;
+//	          JOINER ID of the Peer itself: "self last" is the offer that it sent last
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) < 2 {
@@ -125,8 +127,8 @@ func (s *script) command(f []string) []string {
 		return s.advance(s.duration(f[1]))
 	case "view":
 		v := s.p.View()
-		return []string{fmt.Sprintf("attached=%v layer=%d path=%v parent=%s children=%v subtree=%d below=%d switches=%d",
-			v.Attached, v.Layer, v.Path, v.Parent, v.Children, v.Subtree, v.Below, v.Switches)}
+		return []string{fmt.Sprintf("attached=%v layer=%d path=%v parent=%s backup=%s children=%v subtree=%d below=%d switches=%d",
+			v.Attached, v.Layer, v.Path, v.Parent, v.Backup, v.Children, v.Subtree, v.Below, v.Switches)}
 	}
 	return s.step(s.event(f))
 }
@@ -183,6 +185,8 @@ func (s *script) event(f []string) Event {
 		return Silent{Peer: node(), For: s.duration(f[2])}
 	case "starved":
 		return Starved{Peer: node(), For: s.duration(f[2])}
+	case "rtt":
+		return Measured{Peer: node(), RTT: s.duration(f[2])}
 	case "slots":
 		return SetSlots{Slots: s.number(f[1])}
 	case "leave":
@@ -212,16 +216,19 @@ func (s *script) message(f []string) Message {
 		h := s.head(f[1:])
 		return HeadDown{Stamp: h.Seq, Head: h}
 	case "offer":
-		m := HandDown{Num: uint64(s.number(f[1])), Hops: 1, Deepest: maxPath}
-		rest := f[2:]
-		if last := rest[len(rest)-1]; strings.HasPrefix(last, "deepest=") {
-			m.Deepest = s.number(strings.TrimPrefix(last, "deepest="))
-			rest = rest[:len(rest)-1]
-		}
-		m.Offer = s.newOffer(rest)
-		return m
+		rest, deepest := cutDeepest(f[2:])
+		return HandDown{Num: uint64(s.number(f[1])), Hops: 1, Deepest: s.number(deepest), Offer: s.newOffer(rest)}
+	case "up":
+		rest, deepest := cutDeepest(f[1:])
+		return HandUp{Hops: 1, Deepest: s.number(deepest), Offer: s.newOffer(rest)}
 	case "noroom":
-		return NoRoom{Joiner: NodeID(f[1]), Offer: OfferID(s.number(f[2]))}
+		return NoRoom{Joiner: NodeID(f[1]), Offer: s.offerID(f[2])}
+	case "reply":
+		return Reply{Joiner: NodeID(f[1]), Offer: s.offerID(f[2]), Raw: []byte("raw")}
+	case "stand":
+		return Stand{Parent: NodeID(f[1])}
+	case "move":
+		return Move{}
 	case "beat":
 		return Beat{Stamp: uint64(s.number(f[1]))}
 	case "fresh":
@@ -250,13 +257,35 @@ func (s *script) head(f []string) Head {
 func (s *script) newOffer(f []string) Offer {
 	o := Offer{ID: OfferID(s.number(f[0])), Joiner: NodeID(f[1]), Below: 1, Raw: []byte("raw")}
 	for _, opt := range f[2:] {
-		if v, ok := strings.CutPrefix(opt, "below="); ok {
+		key, v, _ := strings.Cut(opt, "=")
+		switch key {
+		case "below":
 			o.Below = s.number(v)
-		} else {
-			o.Avoid = NodeID(strings.TrimPrefix(opt, "avoid="))
+		case "avoid":
+			o.Avoid = NodeID(v)
+		case "move":
+			o.Purpose = ToMove
+		case "stand":
+			o.Purpose = ToStand
+		default:
+			s.t.Fatalf("unknown option %q", opt)
 		}
 	}
 	return o
+}
+
+func cutDeepest(f []string) (rest []string, deepest string) {
+	if v, ok := strings.CutPrefix(f[len(f)-1], "deepest="); ok {
+		return f[:len(f)-1], v
+	}
+	return f, fmt.Sprint(maxPath)
+}
+
+func (s *script) offerID(x string) OfferID {
+	if x == "last" {
+		return s.offer
+	}
+	return OfferID(s.number(x))
 }
 
 func (s *script) number(x string) int {
@@ -296,7 +325,10 @@ func nodes(f []string) (out []NodeID) {
 func actionString(a Action) string {
 	switch a := a.(type) {
 	case SendOffer:
-		s := fmt.Sprintf("send offer to %s below=%d", a.To.Node, a.Below)
+		s := fmt.Sprintf("send offer to %s%s below=%d", a.To.Node, purposeString(a.Purpose), a.Below)
+		if a.Via != "" {
+			s = fmt.Sprintf("send offer via %s%s below=%d deepest=%d", a.Via, purposeString(a.Purpose), a.Below, a.Deepest)
+		}
 		if a.Avoid != "" {
 			s += " avoid=" + string(a.Avoid)
 		}
@@ -307,7 +339,13 @@ func actionString(a Action) string {
 		if a.Verdict == Full {
 			return fmt.Sprintf("answer %s: full", a.Offer.Joiner)
 		}
-		return fmt.Sprintf("answer %s: accepted, path %v", a.Offer.Joiner, a.Path)
+		s := fmt.Sprintf("answer %s: accepted, path %v", a.Offer.Joiner, a.Path)
+		if a.Via != "" {
+			s += " via " + string(a.Via)
+		}
+		return s
+	case OpenAnswer:
+		return "open answer"
 	case Send:
 		return fmt.Sprintf("send %s: %s", a.To, messageString(a.Message))
 	case PublishHead:
@@ -319,6 +357,8 @@ func actionString(a Action) string {
 		return strings.TrimSpace(name + " " + strings.Trim(fmt.Sprintf("%v", a), "{}"))
 	}
 }
+
+func purposeString(p Purpose) string { return [...]string{"", " to move", " to stand"}[p] }
 
 func headString(h Head) string {
 	s := fmt.Sprintf("head %d layers=%v free=%d entries", h.Seq, h.Layers, h.Free)
@@ -348,7 +388,13 @@ func messageString(m Message) string {
 	case HeadDown:
 		return fmt.Sprintf("stamp=%d %s", m.Stamp, headString(m.Head))
 	case HandDown:
-		return fmt.Sprintf("offer %d of %s num=%d hops=%d deepest=%d", m.Offer.ID, m.Offer.Joiner, m.Num, m.Hops, m.Deepest)
+		return fmt.Sprintf("offer %d of %s%s num=%d hops=%d deepest=%d", m.Offer.ID, m.Offer.Joiner, purposeString(m.Offer.Purpose), m.Num, m.Hops, m.Deepest)
+	case HandUp:
+		return fmt.Sprintf("up offer of %s%s hops=%d deepest=%d", m.Offer.Joiner, purposeString(m.Offer.Purpose), m.Hops, m.Deepest)
+	case Reply:
+		return fmt.Sprintf("reply to %s", m.Joiner)
+	case Stand:
+		return fmt.Sprintf("stand, parent %s", m.Parent)
 	case NoRoom:
 		return fmt.Sprintf("no room for %s %d", m.Joiner, m.Offer)
 	case Beat:

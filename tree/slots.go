@@ -14,8 +14,9 @@ type child struct {
 	attached bool      // has spoken
 	until    time.Time // when the promise lapses; zero once attached
 	leaving  bool
-	suspect  bool // somebody has lost it as a parent; until it speaks
-	fresh    bool // wants the next stamp
+	suspect  bool      // somebody has lost it as a parent; until it speaks
+	takenIn  time.Time // when it came as a standby; zero: it came by an offer
+	fresh    bool      // wants the next stamp
 
 	layers  []uint32 // of its last sum
 	open    []uint32 // of its last sum, less what was handed down since
@@ -36,10 +37,12 @@ type handed struct {
 // held is another's offer that we have dealt with or are dealing with.
 type held struct {
 	offer   Offer
-	from    NodeID // the parent that handed it down; empty: signalling
+	from    NodeID // the parent or child that handed it on; empty: signalling
+	up      bool   // from is a child
 	hops    int
 	deepest int
-	to      NodeID   // the child that it was handed to
+	to      NodeID   // whom it was handed to
+	asked   bool     // the parent was
 	tried   []NodeID // children
 	at      time.Time
 }
@@ -93,12 +96,15 @@ func (p *Peer) take(h *held) {
 		return
 	}
 	p.remember(h)
-	if c != nil && (!c.attached || o.Avoid != p.cfg.Self) {
+	if c != nil && o.Purpose == ToJoin && (!c.attached || o.Avoid != p.cfg.Self) {
+		if p.now.Before(c.takenIn.Add(takenInGrace)) {
+			return // its offer has crossed its coming
+		}
 		// It has given up the offer that this slot was promised to, or, not naming us
 		// as the parent it has lost, it has been started anew.
 		p.dropKid(c, true, true)
 	}
-	if c := p.kid(o.Avoid); c != nil {
+	if c := p.kid(o.Avoid); c != nil && o.Purpose == ToJoin {
 		c.suspect = true
 	}
 	p.place(h)
@@ -125,26 +131,31 @@ func (p *Peer) remember(h *held) {
 	p.heldOrder = append(p.heldOrder, h)
 }
 
-// place finds room for an offer: here, else below, else it goes back.
+// place finds room for an offer: here, else below, else above if it came from below,
+// else it goes back.
 func (p *Peer) place(h *held) {
 	ok := p.attached() && p.leaveBy.IsZero() && !p.frozen() && h.hops < maxPath && !p.above(h.offer.Joiner)
 	switch {
-	case ok && p.free() > 0 && p.layer()+1 <= min(h.deepest, maxPath-1) &&
-		h.offer.Avoid != p.cfg.Self && p.kid(h.offer.Joiner) == nil:
+	case ok && h.offer.Purpose == ToStand && p.canStand(h):
+		p.stand(h)
+	case ok && h.offer.Purpose == ToStand && p.handStand(h):
+	case ok && h.offer.Purpose != ToStand && p.canAccept(h):
 		p.accept(h)
-	case ok && p.handDown(h):
-	case h.from == "":
-		p.do(Answer{Offer: h.offer, Verdict: Full})
-		h.offer.Raw = nil
-	case h.from == p.parent:
-		p.send(p.parent, NoRoom{Joiner: h.offer.Joiner, Offer: h.offer.ID})
-		h.offer.Raw = nil
+	case ok && h.offer.Purpose != ToStand && p.handDown(h):
+	case p.handUp(h):
+	default:
+		p.refuse(h)
 	}
+}
+
+func (p *Peer) canAccept(h *held) bool {
+	return p.free() > 0 && p.layer()+1 <= min(h.deepest, maxPath-1) &&
+		h.offer.Avoid != p.cfg.Self && p.kid(h.offer.Joiner) == nil
 }
 
 // above says whether we hang below node, so that it must not hang below us.
 func (p *Peer) above(node NodeID) bool {
-	if c := p.seek.cand; c != nil && c.node == node {
+	if c := p.seek.cand; c != nil && c.node == node || p.isBackup(node) && p.backup.attached {
 		return true
 	}
 	return slices.ContainsFunc(p.path, func(h Hop) bool { return h.Node == node })
@@ -156,15 +167,19 @@ func (p *Peer) free() int { return max(p.slots-len(p.kids), 0) }
 func (p *Peer) accept(h *held) {
 	o := h.offer
 	c := &child{node: o.Joiner, offer: o.ID, until: p.now.Add(provisional)}
-	i, _ := slices.BinarySearchFunc(p.kids, o.Joiner, compareKid)
-	p.kids = slices.Insert(p.kids, i, c)
-	p.hold()
-	p.dirty = true
-	p.do(Answer{Offer: o, Verdict: Accepted, Path: append(hopsToNodes(p.path), p.cfg.Self)})
-	h.offer.Raw = nil
+	p.insertKid(c)
+	p.removeStandby(o.Joiner) // it is more now
+	p.accepted(h)
 	if o.Below > 1 { // it will want proof that we are not below it
 		p.wantFresh(c)
 	}
+}
+
+func (p *Peer) insertKid(c *child) {
+	i, _ := slices.BinarySearchFunc(p.kids, c.node, compareKid)
+	p.kids = slices.Insert(p.kids, i, c)
+	p.hold()
+	p.dirty = true
 }
 
 // handDown gives the offer to the child with the shallowest opening.
@@ -172,7 +187,7 @@ func (p *Peer) handDown(h *held) bool {
 	var best *child
 	bestLevel := 0
 	for _, c := range p.kids {
-		if c.node == h.offer.Joiner || c.node == h.offer.Avoid || slices.Contains(h.tried, c.node) {
+		if c.node == h.offer.Joiner || c.node == h.offer.Avoid || c.node == h.from || slices.Contains(h.tried, c.node) {
 			continue
 		}
 		level := p.opening(c)
@@ -207,22 +222,6 @@ func (p *Peer) opening(c *child) int {
 	return slices.IndexFunc(c.open, func(n uint32) bool { return n > 0 })
 }
 
-// noRoom is a child's word that an offer found no place below it.
-func (p *Peer) noRoom(c *child, m NoRoom) {
-	h := p.held[m.Joiner]
-	if h == nil || h.offer.ID != m.Offer || h.to != c.node || p.now.After(h.at.Add(provisional)) {
-		return
-	}
-	for i := range c.open { // until its next sum
-		if p.layer()+2+i <= h.deepest {
-			c.open[i] = 0
-		}
-	}
-	p.dirty = true
-	h.to = ""
-	p.place(h)
-}
-
 // kidMessage takes what a child says.
 func (p *Peer) kidMessage(c *child, m Message) {
 	c.suspect = false
@@ -235,14 +234,22 @@ func (p *Peer) kidMessage(c *child, m Message) {
 		c.attached, c.until = true, time.Time{}
 		p.dirty = true
 		if p.attached() && p.head.Seq > 0 {
-			p.send(c.node, HeadDown{Stamp: p.stamp, Head: p.head})
+			p.send(c.node, HeadDown{Stamp: p.stamp, Delay: p.delay(), Head: p.head})
 		}
 	}
 	switch m := m.(type) {
 	case Sum:
 		p.kidSum(c, m)
+	case HandUp:
+		p.handedUp(c, m)
+	case Reply:
+		p.reply(c.node, m)
 	case NoRoom:
-		p.noRoom(c, m)
+		p.noPlace(c.node, m)
+	case Stand:
+		if !c.takenIn.IsZero() {
+			p.stepBack(c, m)
+		}
 	case Fresh:
 		p.wantFresh(c)
 	case Leaving:
@@ -276,7 +283,7 @@ func (p *Peer) dropKid(c *child, goodbye, linked bool) {
 		}
 	}
 	if linked {
-		p.do(Release{Peer: c.node})
+		p.release(c.node)
 	}
 }
 
@@ -285,6 +292,11 @@ func (p *Peer) dropLate() {
 	for i := len(p.kids) - 1; i >= 0; i-- {
 		if c := p.kids[i]; !c.until.IsZero() && !p.now.Before(c.until) {
 			p.dropKid(c, true, true)
+		}
+	}
+	for i := len(p.standbys) - 1; i >= 0; i-- {
+		if s := p.standbys[i]; !s.until.IsZero() && !p.now.Before(s.until) {
+			p.dropStandby(s, true)
 		}
 	}
 }
@@ -296,13 +308,18 @@ func (p *Peer) pathMessage() Path {
 	for i := entryLayer + 1; i < len(hops)-pathContacts; i++ {
 		hops[i].Contact = nil
 	}
-	return Path{Stamp: p.stamp, Hops: hops}
+	return Path{Stamp: p.stamp, Delay: p.delay(), Hops: hops}
 }
 
 func (p *Peer) tellPath() {
 	for _, c := range p.kids {
 		if c.up {
 			p.send(c.node, p.pathMessage())
+		}
+	}
+	for _, s := range p.standbys {
+		if s.up {
+			p.send(s.node, p.pathMessage())
 		}
 	}
 }

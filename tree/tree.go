@@ -28,10 +28,6 @@ type Config struct {
 	Slots   int    // children at most; 0 means DefaultSlots, negative means none
 	Contact []byte // opaque, ≤ 64 bytes: what a joiner needs to seal an offer to this node; ends up in heads
 	Seed    uint64 // for jitter and for the choice among equals
-
-	// SilentAfter is how long neither media nor heartbeat may come from the parent
-	// before another one is looked for; 0 means 300 ms: six heartbeats of 50 ms.
-	SilentAfter time.Duration
 }
 
 // Entry is a node near the top with room at or below it, as the head lists it.
@@ -52,14 +48,25 @@ type Head struct {
 	Free    uint32   // openings in the whole tree
 }
 
+// Purpose is what an offer is for.
+type Purpose uint8
+
+const (
+	ToJoin  Purpose = iota // a parent, for a newcomer or an orphan; travels by signalling
+	ToMove                 // another parent, for one that has one; travels along the tree
+	ToStand                // a backup; travels along the tree
+	purposes
+)
+
 // Offer is a joiner's wish for a parent. Raw is what the node layer needs to
 // answer it (signed and sealed; opaque here) and travels with it down the tree.
 type Offer struct {
-	ID     OfferID // higher means newer, for one joiner
-	Joiner NodeID
-	Below  int    // size of the joiner's own subtree, itself included: 1 for a newcomer
-	Avoid  NodeID // the parent that the joiner has lost: neither asked nor handed to; empty: none
-	Raw    []byte // ≤ 1024 bytes
+	ID      OfferID // higher means newer, for one joiner
+	Joiner  NodeID
+	Purpose Purpose
+	Below   int    // size of the joiner's own subtree, itself included: 1 for a newcomer
+	Avoid   NodeID // the parent that the joiner has or has lost: neither asked nor handed to; empty: none
+	Raw     []byte // ≤ 1024 bytes
 }
 
 // Verdict is the outcome of an offer.
@@ -96,11 +103,17 @@ type (
 		From    NodeID
 		Message Message
 	}
+	// Measured is the round trip to a linked node, told from time to time.
+	Measured struct {
+		Peer NodeID
+		RTT  time.Duration
+	}
 	// Flowing says that the first packet of the stream has come from Peer since
 	// Attach, or since the last Silent or Starved of Peer.
 	Flowing struct{ Peer NodeID }
 	// Silent says that neither media nor heartbeat has come from an attached Peer for
-	// For. It may be repeated while it is so.
+	// For, which is longer than its link's unevenness explains. It may be repeated while
+	// it is so.
 	Silent struct {
 		Peer NodeID
 		For  time.Duration
@@ -123,22 +136,30 @@ type (
 type Action interface{ action() }
 
 type (
-	// SendOffer asks for a fresh link description, sealed to To.Contact, by signalling.
+	// SendOffer asks for an Offer with a fresh link description: with Via empty sealed to
+	// To.Contact and sent by signalling, else sent to Via as HandUp (To is empty then).
 	SendOffer struct {
-		Offer OfferID
-		To    Entry
-		Below int
-		Avoid NodeID // goes into Offer.Avoid
+		Offer   OfferID
+		To      Entry
+		Via     NodeID
+		Purpose Purpose
+		Deepest int // goes into HandUp.Deepest
+		Below   int
+		Avoid   NodeID // goes into Offer.Avoid
 	}
 	// DropOffer gives up an offer of our own that has not led to a link.
 	DropOffer struct{ Offer OfferID }
-	// Answer answers another's offer by signalling; with Accepted a link is made
-	// (or the one that is there is used).
+	// Answer answers another's offer: with Via empty by signalling, else as a Reply sent to
+	// Via. With Accepted a link is made (or the one that is there is used).
 	Answer struct {
 		Offer   Offer
 		Verdict Verdict
 		Path    []NodeID
+		Via     NodeID
 	}
+	// OpenAnswer is the answer to an offer of our own that has come along the tree; what
+	// it says is to be told as AnswerReceived.
+	OpenAnswer struct{ Raw []byte }
 	// Send sends a control message over the link with To.
 	Send struct {
 		To      NodeID
@@ -148,7 +169,7 @@ type (
 	Attach struct{ Parent NodeID }
 	// Detach stops taking the stream from Parent.
 	Detach struct{ Parent NodeID }
-	// Serve lets Child take the stream from us.
+	// Serve lets Child take the stream from us, now or, if we are its backup, when it asks.
 	Serve struct{ Child NodeID }
 	// Unserve stops that.
 	Unserve struct{ Child NodeID }
@@ -172,6 +193,7 @@ func (AnswerReceived) event()  {}
 func (LinkUp) event()          {}
 func (LinkDown) event()        {}
 func (MessageReceived) event() {}
+func (Measured) event()        {}
 func (Flowing) event()         {}
 func (Silent) event()          {}
 func (Starved) event()         {}
@@ -181,6 +203,7 @@ func (Leave) event()           {}
 func (SendOffer) action()   {}
 func (DropOffer) action()   {}
 func (Answer) action()      {}
+func (OpenAnswer) action()  {}
 func (Send) action()        {}
 func (Attach) action()      {}
 func (Detach) action()      {}

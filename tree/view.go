@@ -1,5 +1,7 @@
 package tree
 
+import "time"
+
 // View is what a person sees of a Peer.
 type View struct {
 	Root     bool
@@ -14,7 +16,9 @@ type View struct {
 	Layers   []uint32 // the same by layer, self first
 	Below    int      // layers below self
 	Switches int      // times the parent changed after the first
-	Head     Head
+
+	PathDelay *time.Duration // of the stream from the root to here; nil: unknown
+	Head      Head
 }
 
 // ChildView is one child as its parent sees it.
@@ -37,6 +41,13 @@ func (p *Peer) View() View {
 		Below:    len(p.layers()) - 1,
 		Switches: p.switches,
 		Head:     p.head,
+	}
+	if b := p.backup; b != nil && b.up && b.told {
+		v.Backup = b.node
+	}
+	if p.cfg.Root || p.rtt > 0 {
+		d := p.delay()
+		v.PathDelay = &d
 	}
 	for _, c := range p.kids {
 		if c.attached {

@@ -1,9 +1,8 @@
 package tree
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
+	"time"
 )
 
 // Message is what two linked nodes say to each other about one stream over the
@@ -16,10 +15,12 @@ const (
 	maxID      = 64      // bytes of a NodeID
 	maxContact = 64      // bytes of a contact
 	maxRaw     = 1024    // bytes of Offer.Raw
+	maxReply   = 4096    // bytes of Reply.Raw
 	maxPath    = 64      // nodes from the root to a node; also layers in a histogram and hops of an offer
 	maxEntries = 16      // entries of a head
 	maxBelow   = 4       // entries of a Sum
 	maxCount   = 1 << 31 // any count of nodes or slots stays below
+	maxDelay   = time.Minute
 )
 
 // Hop is a node on a path.
@@ -31,7 +32,8 @@ type Hop struct {
 type (
 	// Path, parent to child: where the parent stands. Hops are root first, the sender last.
 	Path struct {
-		Stamp uint64 // newest number of the root's that has come to the sender down the tree
+		Stamp uint64        // newest number of the root's that has come to the sender down the tree
+		Delay time.Duration // of the stream from the root to the sender; whole µs
 		Hops  []Hop
 	}
 	// Sum, child to parent: the subtree of the sender. Index 0 of both histograms is
@@ -45,7 +47,8 @@ type (
 	}
 	// HeadDown, parent to child: a head newer than the last.
 	HeadDown struct {
-		Stamp uint64 // as in Path
+		Stamp uint64        // as in Path
+		Delay time.Duration // as in Path
 		Head  Head
 	}
 	// HandDown, parent to child: an offer for a node of the child's subtree.
@@ -55,28 +58,53 @@ type (
 		Deepest int    // layer below which the joiner must not be put
 		Offer   Offer
 	}
-	// NoRoom, child to parent: the offer found no place.
+	// HandUp, child to parent: an offer of the child's, or of one below it.
+	HandUp struct {
+		Hops    int
+		Deepest int
+		Offer   Offer
+	}
+	// Reply, along the tree the way that the offer came: the acceptor's answer. Raw is
+	// opaque here, as Offer.Raw is.
+	Reply struct {
+		Joiner NodeID
+		Offer  OfferID
+		Raw    []byte
+	}
+	// NoRoom, to whom the offer came from: it found no place.
 	NoRoom struct {
 		Joiner NodeID
 		Offer  OfferID
 	}
 	// Leaving, to parent and children: the sender will go as soon as its children have moved.
 	Leaving struct{}
-	// Gone: the sender is no longer the receiver's parent or child.
+	// Gone: the sender is no longer the receiver's parent, child, backup or standby.
 	Gone struct{}
+	// Stand, to a backup: the sender takes nothing for now. Its parent is Parent.
+	Stand struct{ Parent NodeID }
+	// Move, parent to child: the sender has more children than slots; the receiver should
+	// look for another place, and is served until it has one.
+	Move struct{}
 	// Fresh, child to parent: a newer stamp is wanted.
 	Fresh struct{}
-	// Beat, parent to child: a newer stamp.
-	Beat struct{ Stamp uint64 }
+	// Beat, parent to child or backup to standby: a newer stamp.
+	Beat struct {
+		Stamp uint64
+		Delay time.Duration // as in Path
+	}
 )
 
 func (Path) message()     {}
 func (Sum) message()      {}
 func (HeadDown) message() {}
 func (HandDown) message() {}
+func (HandUp) message()   {}
+func (Reply) message()    {}
 func (NoRoom) message()   {}
 func (Leaving) message()  {}
 func (Gone) message()     {}
+func (Stand) message()    {}
+func (Move) message()     {}
 func (Fresh) message()    {}
 func (Beat) message()     {}
 
@@ -91,6 +119,10 @@ const (
 	typeGone
 	typeFresh
 	typeBeat
+	typeHandUp
+	typeReply
+	typeStand
+	typeMove
 )
 
 // Marshal encodes m for stream s. What a Peer sends fits into MaxMessage bytes.
@@ -103,6 +135,7 @@ func Marshal(s StreamID, m Message) []byte {
 	case Path:
 		e.byte(typePath)
 		e.uint(m.Stamp)
+		e.delay(m.Delay)
 		e.uint(uint64(len(m.Hops)))
 		for _, h := range m.Hops {
 			e.bytes([]byte(h.Node))
@@ -118,6 +151,7 @@ func Marshal(s StreamID, m Message) []byte {
 	case HeadDown:
 		e.byte(typeHeadDown)
 		e.uint(m.Stamp)
+		e.delay(m.Delay)
 		e.uint(m.Head.Seq)
 		e.entries(m.Head.Entries)
 		e.counts(m.Head.Layers)
@@ -127,11 +161,7 @@ func Marshal(s StreamID, m Message) []byte {
 		e.uint(m.Num)
 		e.uint(uint64(m.Hops))
 		e.uint(uint64(m.Deepest))
-		e.uint(uint64(m.Offer.ID))
-		e.bytes([]byte(m.Offer.Joiner))
-		e.uint(uint64(m.Offer.Below))
-		e.bytes([]byte(m.Offer.Avoid))
-		e.bytes(m.Offer.Raw)
+		e.offer(m.Offer)
 	case NoRoom:
 		e.byte(typeNoRoom)
 		e.bytes([]byte(m.Joiner))
@@ -145,6 +175,22 @@ func Marshal(s StreamID, m Message) []byte {
 	case Beat:
 		e.byte(typeBeat)
 		e.uint(m.Stamp)
+		e.delay(m.Delay)
+	case HandUp:
+		e.byte(typeHandUp)
+		e.uint(uint64(m.Hops))
+		e.uint(uint64(m.Deepest))
+		e.offer(m.Offer)
+	case Reply:
+		e.byte(typeReply)
+		e.bytes([]byte(m.Joiner))
+		e.uint(uint64(m.Offer))
+		e.bytes(m.Raw)
+	case Stand:
+		e.byte(typeStand)
+		e.bytes([]byte(m.Parent))
+	case Move:
+		e.byte(typeMove)
 	}
 	return e
 }
@@ -165,7 +211,7 @@ func Unmarshal(b []byte) (StreamID, Message, error) {
 	var m Message
 	switch kind {
 	case typePath:
-		p := Path{Stamp: d.uint(1<<64 - 1)}
+		p := Path{Stamp: d.uint(1<<64 - 1), Delay: d.delay()}
 		if n := d.int(maxPath); n > 0 {
 			p.Hops = make([]Hop, n)
 		}
@@ -184,6 +230,7 @@ func Unmarshal(b []byte) (StreamID, Message, error) {
 	case typeHeadDown:
 		m = HeadDown{
 			Stamp: d.uint(1<<64 - 1),
+			Delay: d.delay(),
 			Head: Head{
 				Stream:  s,
 				Seq:     d.uint(1<<64 - 1),
@@ -197,13 +244,7 @@ func Unmarshal(b []byte) (StreamID, Message, error) {
 			Num:     d.uint(1<<64 - 1),
 			Hops:    d.int(maxPath),
 			Deepest: d.int(maxPath),
-			Offer: Offer{
-				ID:     OfferID(d.uint(1<<64 - 1)),
-				Joiner: d.id(),
-				Below:  d.int(maxCount - 1),
-				Avoid:  NodeID(d.bytes(maxID)),
-				Raw:    d.bytes(maxRaw),
-			},
+			Offer:   d.offer(),
 		}
 	case typeNoRoom:
 		m = NoRoom{Joiner: d.id(), Offer: OfferID(d.uint(1<<64 - 1))}
@@ -214,7 +255,15 @@ func Unmarshal(b []byte) (StreamID, Message, error) {
 	case typeFresh:
 		m = Fresh{}
 	case typeBeat:
-		m = Beat{Stamp: d.uint(1<<64 - 1)}
+		m = Beat{Stamp: d.uint(1<<64 - 1), Delay: d.delay()}
+	case typeHandUp:
+		m = HandUp{Hops: d.int(maxPath), Deepest: d.int(maxPath), Offer: d.offer()}
+	case typeReply:
+		m = Reply{Joiner: d.id(), Offer: OfferID(d.uint(1<<64 - 1)), Raw: d.bytes(maxReply)}
+	case typeStand:
+		m = Stand{Parent: d.id()}
+	case typeMove:
+		m = Move{}
 	default:
 		return s, nil, fmt.Errorf("tree message of unknown type %d", kind)
 	}
@@ -222,123 +271,4 @@ func Unmarshal(b []byte) (StreamID, Message, error) {
 		return s, nil, fmt.Errorf("tree message of type %d: %w", kind, d.err)
 	}
 	return s, m, nil
-}
-
-type encoder []byte
-
-func (e *encoder) byte(b byte)   { *e = append(*e, b) }
-func (e *encoder) uint(n uint64) { *e = binary.AppendUvarint(*e, n) }
-
-func (e *encoder) bytes(b []byte) {
-	e.uint(uint64(len(b)))
-	*e = append(*e, b...)
-}
-
-func (e *encoder) counts(c []uint32) {
-	e.uint(uint64(len(c)))
-	for _, n := range c {
-		e.uint(uint64(n))
-	}
-}
-
-func (e *encoder) entries(list []Entry) {
-	e.uint(uint64(len(list)))
-	for _, x := range list {
-		e.bytes([]byte(x.Node))
-		e.bytes(x.Contact)
-		e.uint(uint64(x.Layer))
-		e.uint(uint64(x.Opening))
-		e.uint(uint64(x.Free))
-	}
-}
-
-var (
-	errShort = errors.New("cut short")
-	errRange = errors.New("number out of range")
-)
-
-// decoder reads a body; after the first error it yields zeros.
-type decoder struct {
-	b   []byte
-	err error
-}
-
-func (d *decoder) fail(err error) {
-	if d.err == nil {
-		d.err = err
-	}
-	d.b = nil
-}
-
-func (d *decoder) uint(max uint64) uint64 {
-	n, size := binary.Uvarint(d.b)
-	switch {
-	case size == 0:
-		d.fail(errShort)
-		return 0
-	case size < 0 || n > max:
-		d.fail(errRange)
-		return 0
-	}
-	d.b = d.b[size:]
-	return n
-}
-
-func (d *decoder) int(max uint64) int { return int(d.uint(max)) }
-
-func (d *decoder) bytes(max uint64) []byte {
-	n := d.uint(max)
-	if n > uint64(len(d.b)) {
-		d.fail(errShort)
-		return nil
-	}
-	if n == 0 {
-		return nil
-	}
-	out := append([]byte(nil), d.b[:n]...)
-	d.b = d.b[n:]
-	return out
-}
-
-// id is a NodeID that may not be empty.
-func (d *decoder) id() NodeID {
-	b := d.bytes(maxID)
-	if len(b) == 0 {
-		d.fail(errRange)
-	}
-	return NodeID(b)
-}
-
-func (d *decoder) counts() []uint32 {
-	n := d.int(maxPath)
-	if n == 0 {
-		return nil
-	}
-	if n > len(d.b) { // each takes at least a byte
-		d.fail(errShort)
-		return nil
-	}
-	out := make([]uint32, n)
-	for i := range out {
-		out[i] = uint32(d.uint(maxCount - 1))
-	}
-	return out
-}
-
-func (d *decoder) entries(max uint64) []Entry {
-	n := d.int(max)
-	if n == 0 {
-		return nil
-	}
-	out := make([]Entry, n)
-	for i := range out {
-		out[i] = Entry{
-			Node:    d.id(),
-			Contact: d.bytes(maxContact),
-			Layer:   d.int(maxPath),
-			Opening: d.int(maxPath),
-			Free:    d.int(maxCount - 1),
-		}
-	}
-	return out
 }

@@ -1,6 +1,7 @@
 package treesim
 
 import (
+	"encoding/binary"
 	"maps"
 	"math"
 	"slices"
@@ -103,8 +104,16 @@ func (s *sim) connect(it item) {
 		}
 		end.n.links[end.peer] = l
 	}
+	rtt := s.rtt(it.node, it.from)
 	s.step(it.from, tree.LinkUp{Peer: a.id})
+	s.step(it.node, tree.Measured{Peer: b.id, RTT: rtt})
 	s.step(it.node, tree.LinkUp{Peer: b.id})
+}
+
+// ticket is a Reply's Raw: the index of what the joiner will find in it.
+func (s *sim) ticket(a tree.AnswerReceived) []byte {
+	s.replies = append(s.replies, a)
+	return binary.BigEndian.AppendUint32(nil, uint32(len(s.replies)-1))
 }
 
 func (s *sim) sendControl(from, to int32, m tree.Message) {
@@ -230,9 +239,9 @@ func (s *sim) media() {
 }
 
 // sources copies whom a node takes from: a step may change it.
-func sources(takes []take) (out [2]int32) {
-	out = [2]int32{-1, -1}
-	for i := range takes[:min(len(takes), 2)] {
+func sources(takes []take) (out [3]int32) {
+	out = [3]int32{-1, -1, -1}
+	for i := range takes[:min(len(takes), 3)] {
 		out[i] = takes[i].from
 	}
 	return out

@@ -34,8 +34,11 @@ type Result struct {
 	Alive    int // nodes at the end, the speaker included
 	Attached int // of these, with media coming all the way from the speaker
 	Layers   []int
-	Loops    int // times that a node took the stream from below itself: must be 0
-	Over     int // times that a node served more children than it has slots: must be 0
+	Loops    int   // times that a node took the stream from below itself: must be 0
+	Over     int   // times that a node had to serve more than twice its slots: must be 0
+	Crowded  int   // nodes with more children than slots at the end
+	Backed   int   // nodes with a backup at the end
+	Delay    Times // of the stream to each node at the end, as the nodes reckon
 
 	Join    Times // arrival to media
 	LastIn  time.Duration
@@ -76,6 +79,8 @@ type sim struct {
 	res    Result
 	round  uint32 // of media, for the memo
 	killed time.Duration
+
+	replies []tree.AnswerReceived // on their way along the tree
 }
 
 // epoch is the time of day at which every run starts.
@@ -92,7 +97,9 @@ type node struct {
 	offers  map[tree.OfferID]*attempt
 	links   map[int32]*link
 	takes   []take
-	serves  []int32
+	serves  []int32 // who may take: children and standbys
+	takers  int     // who does
+	slots   int
 
 	flowing bool // media comes
 	memo    uint32
@@ -135,6 +142,10 @@ func Run(cfg Config) (Result, error) {
 	for i := range s.nodes {
 		n := &s.nodes[i]
 		n.id = nodeID(int32(i))
+		n.slots = cfg.Slots
+		if n.slots == 0 {
+			n.slots = tree.DefaultSlots
+		}
 		p, err := tree.New(tree.Config{
 			Self: n.id, Root: i == 0, Slots: cfg.Slots, Seed: cfg.Seed, Contact: make([]byte, 32),
 		})
@@ -236,14 +247,18 @@ func (s *sim) do(i int32, a tree.Action) {
 	n := &s.nodes[i]
 	switch a := a.(type) {
 	case tree.SendOffer:
-		s.mixAction(1, a.To.Node, uint64(a.Offer))
-		s.res.Offers++
-		to := index(a.To.Node)
+		s.mixAction(1, a.To.Node+a.Via, uint64(a.Offer))
 		if n.offers == nil {
 			n.offers = make(map[tree.OfferID]*attempt)
 		}
 		n.offers[a.Offer] = &attempt{joiner: i}
-		o := tree.Offer{ID: a.Offer, Joiner: n.id, Below: a.Below, Avoid: a.Avoid, Raw: offerBytes}
+		o := tree.Offer{ID: a.Offer, Joiner: n.id, Purpose: a.Purpose, Below: a.Below, Avoid: a.Avoid, Raw: offerBytes}
+		if a.Via != "" {
+			s.sendControl(i, index(a.Via), tree.HandUp{Deepest: a.Deepest, Offer: o})
+			return
+		}
+		s.res.Offers++
+		to := index(a.To.Node)
 		s.at(s.now+s.signal(), item{kind: offerTo, node: to, ev: tree.OfferReceived{Offer: o}})
 	case tree.DropOffer:
 		s.mixAction(2, "", uint64(a.Offer))
@@ -254,12 +269,18 @@ func (s *sim) do(i int32, a tree.Action) {
 	case tree.Answer:
 		s.mixAction(3, a.Offer.Joiner, uint64(a.Verdict))
 		j := index(a.Offer.Joiner)
-		s.at(s.now+s.signal(), item{kind: answerTo, node: j, from: i, ev: tree.AnswerReceived{
-			Offer: a.Offer.ID, From: n.id, Verdict: a.Verdict, Path: a.Path,
-		}})
+		ans := tree.AnswerReceived{Offer: a.Offer.ID, From: n.id, Verdict: a.Verdict, Path: a.Path}
+		if a.Via != "" {
+			s.sendControl(i, index(a.Via), tree.Reply{Joiner: a.Offer.Joiner, Offer: a.Offer.ID, Raw: s.ticket(ans)})
+		} else {
+			s.at(s.now+s.signal(), item{kind: answerTo, node: j, from: i, ev: ans})
+		}
 		if a.Verdict == tree.Accepted && n.links[j] != nil {
 			s.at(s.now, item{kind: event, node: i, ev: tree.LinkUp{Peer: a.Offer.Joiner}})
 		}
+	case tree.OpenAnswer:
+		ans := s.replies[binary.BigEndian.Uint32(a.Raw)]
+		s.at(s.now, item{kind: answerTo, node: i, from: index(ans.From), ev: ans})
 	case tree.Send:
 		s.sendControl(i, index(a.To), a.Message)
 	case tree.Attach:
@@ -269,16 +290,20 @@ func (s *sim) do(i int32, a tree.Action) {
 			s.res.Loops++
 		}
 		n.takes = append(n.takes, take{from: p, at: s.now, last: s.now})
+		m := &s.nodes[p]
+		if m.takers++; m.takers > 2*m.slots {
+			s.res.Over++
+		}
 		s.at(s.now+s.rtt(i, p), item{kind: first, node: i, from: p})
 	case tree.Detach:
 		s.mixAction(6, a.Parent, 0)
 		p := index(a.Parent)
 		n.takes = slices.DeleteFunc(n.takes, func(t take) bool { return t.from == p })
+		s.nodes[p].takers--
 	case tree.Serve:
 		s.mixAction(7, a.Child, 0)
-		n.serves = append(n.serves, index(a.Child))
-		if want := s.cfg.Slots; want >= 0 && len(n.serves) > max(want, 0)+boolInt(want == 0)*tree.DefaultSlots {
-			s.res.Over++
+		if c := index(a.Child); !slices.Contains(n.serves, c) {
+			n.serves = append(n.serves, c)
 		}
 	case tree.Unserve:
 		s.mixAction(8, a.Child, 0)
@@ -340,12 +365,22 @@ func (s *sim) finish() {
 		s.res.Attached++
 		v := n.peer.View()
 		s.res.Switches += v.Switches
+		if len(v.Children) > v.Slots {
+			s.res.Crowded++
+		}
+		if v.Backup != "" {
+			s.res.Backed++
+		}
+		if v.PathDelay != nil {
+			s.res.Delay = append(s.res.Delay, *v.PathDelay)
+		}
 		depth[v.Layer]++
 	}
 	for l := 0; len(depth) > 0; l++ {
 		s.res.Layers = append(s.res.Layers, depth[l])
 		delete(depth, l)
 	}
+	slices.Sort(s.res.Delay)
 	slices.Sort(s.res.Join)
 	slices.Sort(s.res.Orphans)
 	slices.Sort(s.res.Below)

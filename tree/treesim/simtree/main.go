@@ -37,6 +37,7 @@ func main() {
 	}
 	ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 	fmt.Printf("attached  %d of %d, depth %d, layers %v\n", r.Attached, r.Alive, r.Depth(), r.Layers)
+	fmt.Printf("backups   %d, path delay p50 %v, p99 %v, %d nodes with too many children\n", r.Backed, ms(r.Delay.Quantile(.5)), ms(r.Delay.Quantile(.99)), r.Crowded)
 	fmt.Printf("join      p50 %v, p99 %v, last at %v\n", ms(r.Join.Quantile(.5)), ms(r.Join.Quantile(.99)), ms(r.LastIn))
 	if cfg.Kill > 0 {
 		for _, x := range []struct {

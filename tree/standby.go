@@ -1,0 +1,194 @@
+package tree
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// standby is a node that has us as its backup. It holds no slot: when its parent dies
+// it is taken in beyond our slots if need be, and then asked to move on. Two standbys
+// never have the same parent, so one death costs us one slot at most.
+type standby struct {
+	node   NodeID
+	offer  OfferID
+	parent NodeID
+	up     bool      // linked, may take the stream
+	until  time.Time // when the promise lapses; zero once it has spoken
+	fresh  bool      // wants the next stamp
+}
+
+func compareStandby(s *standby, n NodeID) int { return strings.Compare(string(s.node), string(n)) }
+
+func (p *Peer) standby(n NodeID) *standby {
+	if i, ok := slices.BinarySearchFunc(p.standbys, n, compareStandby); ok {
+		return p.standbys[i]
+	}
+	return nil
+}
+
+func (p *Peer) insertStandby(s *standby) {
+	i, _ := slices.BinarySearchFunc(p.standbys, s.node, compareStandby)
+	p.standbys = slices.Insert(p.standbys, i, s)
+	p.hold()
+}
+
+func (p *Peer) removeStandby(n NodeID) {
+	if i, ok := slices.BinarySearchFunc(p.standbys, n, compareStandby); ok {
+		p.standbys = slices.Delete(p.standbys, i, i+1)
+	}
+}
+
+// bound says that others rely on our place, so that it must not get worse unnoticed.
+func (p *Peer) bound() bool { return len(p.kids)+len(p.standbys) > 0 }
+
+// canStand says whether we may be the backup of an offer's joiner.
+func (p *Peer) canStand(h *held) bool {
+	o := h.offer
+	if o.Avoid == "" || o.Avoid == p.cfg.Self || o.Joiner == p.parent || p.kid(o.Joiner) != nil ||
+		p.isBackup(o.Joiner) || p.layer()+1 >= maxPath || !p.roomFor(o.Joiner, o.Avoid) {
+		return false
+	}
+	for i, hop := range p.path {
+		if i > 0 && hop.Node == o.Avoid { // we hang on the same parent; on the root everybody does
+			return false
+		}
+	}
+	return true
+}
+
+// roomFor says whether our standbys leave room for one more with that parent.
+func (p *Peer) roomFor(node, parent NodeID) bool {
+	n := 0
+	for _, s := range p.standbys {
+		if s.node == node {
+			continue
+		}
+		if n++; s.parent == parent {
+			return false
+		}
+	}
+	return n < standbysPerSlot*p.slots
+}
+
+// stand promises to be a backup.
+func (p *Peer) stand(h *held) {
+	o := h.offer
+	p.removeStandby(o.Joiner) // the promise of an older offer
+	p.insertStandby(&standby{node: o.Joiner, offer: o.ID, parent: o.Avoid, until: p.now.Add(provisional)})
+	p.accepted(h)
+}
+
+// handStand asks one of our other children to be the backup.
+func (p *Peer) handStand(h *held) bool {
+	o := h.offer
+	if !h.up || len(h.tried) >= standTries || o.Avoid == p.cfg.Self && !p.cfg.Root {
+		return false
+	}
+	var may []*child
+	for _, c := range p.kids {
+		if c.node != h.from && c.node != o.Joiner && c.node != o.Avoid && c.attached && !c.leaving && !c.suspect &&
+			!slices.Contains(h.tried, c.node) {
+			may = append(may, c)
+		}
+	}
+	if len(may) == 0 {
+		return false
+	}
+	c := may[p.rng.IntN(len(may))]
+	h.to, h.tried = c.node, append(h.tried, c.node)
+	p.send(c.node, HandDown{Num: c.num, Hops: h.hops + 1, Deepest: h.deepest, Offer: o})
+	return true
+}
+
+// standbyUp lets a linked standby take the stream.
+func (p *Peer) standbyUp(s *standby) {
+	if s.up {
+		return
+	}
+	s.up = true
+	p.do(Serve{Child: s.node})
+	p.send(s.node, p.pathMessage())
+}
+
+func (p *Peer) standbyMessage(s *standby, m Message) {
+	p.standbyUp(s)
+	s.until = time.Time{}
+	switch m := m.(type) {
+	case Stand:
+		s.parent = m.Parent
+		if !p.roomFor(s.node, s.parent) {
+			p.dropStandby(s, true)
+		}
+	case Sum:
+		p.takeIn(s, m)
+	case Fresh:
+		s.fresh = true
+		p.wantStamp()
+	case Gone:
+		p.dropStandby(s, false)
+	}
+}
+
+// takeIn makes a standby that has lost its parent a child.
+func (p *Peer) takeIn(s *standby, m Sum) {
+	if !p.leaveBy.IsZero() || p.above(s.node) || len(p.kids) >= max(2*p.slots, 1) {
+		p.dropStandby(s, true)
+		return
+	}
+	c := &child{node: s.node, offer: s.offer, up: true, takenIn: p.now, fresh: s.fresh}
+	p.insertKid(c)
+	p.removeStandby(s.node)
+	if lost := p.kid(s.parent); lost != nil {
+		lost.suspect = true
+	}
+	p.kidMessage(c, m)
+}
+
+// stepBack makes a child that was taken in a standby again: its parent is back.
+func (p *Peer) stepBack(c *child, m Stand) {
+	p.insertStandby(&standby{node: c.node, offer: c.offer, parent: m.Parent, up: true})
+	i, _ := slices.BinarySearchFunc(p.kids, c.node, compareKid)
+	p.kids = slices.Delete(p.kids, i, i+1)
+	p.dirty = true
+	if s := p.standby(c.node); !p.roomFor(c.node, m.Parent) {
+		p.dropStandby(s, true)
+	}
+}
+
+// dropStandby ends being a backup; goodbye as in dropKid.
+func (p *Peer) dropStandby(s *standby, goodbye bool) {
+	p.removeStandby(s.node)
+	if s.up {
+		p.do(Unserve{Child: s.node})
+		if goodbye {
+			p.send(s.node, Gone{})
+		}
+	}
+	p.release(s.node)
+}
+
+// relieve asks the last that was taken in beyond our slots to move on, once it is clear
+// that it stays.
+func (p *Peer) relieve() {
+	n := 0
+	var last *child
+	for _, c := range p.kids {
+		if c.suspect || c.leaving {
+			continue
+		}
+		n++
+		if c.attached && !c.takenIn.IsZero() && (last == nil || c.takenIn.After(last.takenIn)) {
+			last = c
+		}
+	}
+	switch {
+	case n <= p.slots || last == nil || !p.leaveBy.IsZero():
+		p.relieveAt = time.Time{}
+	case p.relieveAt.IsZero():
+		p.relieveAt = p.now.Add(relieveWait)
+	case !p.now.Before(p.relieveAt):
+		p.relieveAt = p.now.Add(relieveAgain)
+		p.send(last.node, Move{})
+	}
+}
