@@ -54,6 +54,7 @@ type crowdConfig struct {
 	feed    func(context.Context, ingest.Target) error // nil: the test clip
 	history int                                        // bytes a node; 0: node's default
 	log     slog.Level
+	tap     func(i int, h *stream.History) // given each history of node i; nil: none
 }
 
 // newCrowd starts a volunteer and a speaker.
@@ -108,7 +109,12 @@ func (c *crowd) start(i int, hc vnet.HostConfig, nc node.Config) *member {
 	}
 	nc.Net, nc.Libp2p = m.host.Transport(), m.host.Libp2pOptions()
 	nc.HistoryBytes = c.cfg.history
-	nc.Tap = func(h *stream.History) { c.tasks.Go(func() { m.probe.watch(c.t.Context(), h.CursorAt(nil)) }) }
+	nc.Tap = func(h *stream.History) {
+		if c.cfg.tap != nil {
+			c.cfg.tap(i, h)
+		}
+		c.tasks.Go(func() { m.probe.watch(c.t.Context(), h.CursorAt(nil)) })
+	}
 	nc.Log = slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: c.cfg.log})).With("node", i)
 	if c.volunteer != nil {
 		nc.Bootstrap = []peer.AddrInfo{{ID: c.volunteer.ID(), Addrs: c.volunteer.Host().Addrs()}}
