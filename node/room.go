@@ -128,6 +128,7 @@ func (r *room) add(id stream.ID, speaker peer.ID, root bool) (*live, error) {
 	t, err := tree.New(tree.Config{
 		Self: tree.NodeID(r.n.ID()), Stream: tree.StreamID(id), Root: root,
 		Slots: r.n.cfg.Slots, Contact: box[:], Seed: rand.Uint64(),
+		AnswerWait: r.n.answerWait(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the tree: %w", err)
@@ -155,6 +156,15 @@ func (r *room) add(id stream.ID, speaker peer.ID, root bool) (*live, error) {
 	r.n.streams[id] = s
 	s.step(nil)
 	return s, nil
+}
+
+// answerWait is how long an answer may take: the DHT alone does not notify, those who
+// take offers look into it every few seconds.
+func (n *Node) answerWait() time.Duration {
+	if n.cfg.Signal == dht.DHT {
+		return 6 * time.Second
+	}
+	return 0
 }
 
 // drop forgets a stream that is over.

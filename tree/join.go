@@ -115,7 +115,7 @@ func (p *Peer) runSeek() {
 		s.queue = s.queue[1:]
 		if p.mayAsk(e.Node) {
 			s.offer = p.newOffer()
-			s.answerBy = p.now.Add(answerWait)
+			s.answerBy = p.now.Add(p.cfg.AnswerWait)
 			p.do(SendOffer{Offer: s.offer, To: e, Below: p.subtree(), Avoid: s.avoid})
 			return
 		}

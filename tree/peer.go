@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -132,6 +133,12 @@ func New(cfg Config) (*Peer, error) {
 	}
 	if len(cfg.Contact) > maxContact {
 		return nil, fmt.Errorf("tree: contact of %d bytes, want at most %d", len(cfg.Contact), maxContact)
+	}
+	if cfg.AnswerWait < 0 {
+		return nil, errors.New("tree: AnswerWait is negative")
+	}
+	if cfg.AnswerWait == 0 {
+		cfg.AnswerWait = answerWait
 	}
 	name := fnv.New64a()
 	name.Write([]byte(cfg.Self))

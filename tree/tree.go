@@ -28,6 +28,10 @@ type Config struct {
 	Slots   int    // children at most; 0 means DefaultSlots, negative means none
 	Contact []byte // opaque, ≤ 64 bytes: what a joiner needs to seal an offer to this node; ends up in heads
 	Seed    uint64 // for jitter and for the choice among equals
+
+	// AnswerWait is how long the answer to an offer may take before the next entry is
+	// asked; 0 means 1 s. By the DHT alone it takes longer.
+	AnswerWait time.Duration
 }
 
 // Entry is a node near the top with room at or below it, as the head lists it.
