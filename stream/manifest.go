@@ -71,7 +71,7 @@ type manifest struct {
 	epoch  uint16
 	parts  uint8
 	number uint64 // of its first copy
-	runs   []span  // by track, each at most once
+	runs   []span // by track, each at most once
 }
 
 // manifestHeader is the one origin header that packet number of the track may have.
