@@ -1,6 +1,6 @@
 import { play } from "./media.js";
 import { drawTree } from "./tree.js";
-import { offerSpeaking } from "./speak.js";
+import { allowSpeaking, offerSpeaking } from "./speak.js";
 import { say, showAudience, showChoice, showListening, showRoom } from "./view.js";
 
 const $ = id => document.getElementById(id);
@@ -86,7 +86,7 @@ const showTree = () => drawTree(charts.find(c => c.stream === current?.id) ?? nu
 let opened = false;
 function showSpeaking() {
   const may = room?.may_speak ?? false;
-  for (const b of ["camera", "screen", "voice"]) $(`publish-${b}`).hidden = !may;
+  allowSpeaking(may);
   say("speak-hint", may ? "" : room ? "This node is not a speaker of the room." : "This node is in no room.");
   if (!opened && room?.input === "whip") opened = $("speak").open = true;
 }

@@ -12,6 +12,14 @@ const captures = {
   "publish-voice": () => navigator.mediaDevices.getUserMedia({ audio: true }),
 };
 let publishing = null; // AbortController
+let allowed = false;
+
+// allowSpeaking shows the buttons to whom the room lets speak, but not while they do.
+export function allowSpeaking(may) {
+  allowed = may;
+  for (const id of buttons) $(id).hidden = !may || publishing !== null;
+  $("publish-stop").hidden = publishing === null;
+}
 
 // offerSpeaking wires the buttons; target says where to publish to, as { room, headers }.
 export function offerSpeaking(target) {
@@ -22,8 +30,7 @@ export function offerSpeaking(target) {
 
 async function speak(capture, target) {
   const stop = publishing = new AbortController();
-  for (const id of buttons) $(id).disabled = true;
-  $("publish-stop").hidden = false;
+  allowSpeaking(allowed);
   let media = null;
   try {
     if (!navigator.mediaDevices) throw new Error("browsers give cameras to pages on localhost or https only");
@@ -42,8 +49,8 @@ async function speak(capture, target) {
   media?.getTracks().forEach(track => track.stop());
   $("preview").srcObject = null;
   $("on-air").hidden = true;
-  for (const id of buttons) $(id).disabled = false;
-  $("publish-stop").hidden = true;
+  publishing = null;
+  allowSpeaking(allowed);
 }
 
 // showLevel moves the level meter: peaks between -60 and 0 dB.

@@ -27,7 +27,7 @@ export function drawTree(chart) {
   const known = chart?.nodes ?? [];
   const total = Math.max(counts.reduce((a, b) => a + b, 0), known.length);
   document.getElementById("layers").textContent = total === 0 ? "nobody is in the tree yet"
-    : `${total} ${total === 1 ? "node" : "nodes"} in ${Math.max(counts.length, 1)} layers: ${counts.join(" + ") || total}`;
+    : `${total} ${total === 1 ? "node" : "nodes"} in ${counts.length > 1 ? `${counts.length} layers` : "one layer"}: ${counts.join(" + ") || total}`;
   const items = total > most ? sums(counts) : places(known, counts);
   const keys = new Set(items.map(i => i.key));
   for (const [key, s] of shown) if (!keys.has(key)) remove(key, s);
@@ -62,12 +62,14 @@ function places(known, counts) {
     items.push(item);
     for (const k of n.kids) { stand(k, from, item); from += k.leaves * slot; }
   };
-  let at = 0;
+  const side = beside * slot / 2; // strangers stand on both sides
+  let at = side;
   for (const n of tops) { stand(n, at, null); at += n.leaves * slot; }
   strangers.forEach((n, layer) => {
-    const gap = beside * slot / n;
+    const left = Math.floor(n / 2);
     for (let i = 0; i < n; i++) {
-      items.push({ key: `${layer}/${i}`, layer, x: at + gap * (i + .5), y: y(layer), r: Math.max(2, Math.min(5, gap * .42)), label: "", parent: null });
+      const [from, k, of] = i < left ? [0, i, left] : [at, i - left, n - left];
+      items.push({ key: `${layer}/${i}`, layer, x: from + side * (k + .5) / of, y: y(layer), r: Math.max(2, Math.min(5, side / of * .42)), label: "", parent: null });
     }
   });
   return items;
@@ -97,14 +99,14 @@ function put(item) {
   const n = item.node;
   s.group.setAttribute("aria-level", (n?.layer ?? item.layer) + 1);
   s.group.setAttribute("aria-label", about(item).replaceAll("\n", ", "));
-  s.group.setAttribute("class", `node${n?.self ? " self" : ""}${n?.layer === 0 ? " root" : ""}${n ? "" : item.count ? " sum" : " unknown"}${item.r < 5 ? " small" : ""}${fresh ? " gone" : ""}`);
+  s.group.setAttribute("class", `node${n?.self ? " self" : ""}${n?.layer === 0 ? " root" : ""}${n && (n.layer === 0 || n.kids.length) ? "" : " leaf"}${n ? "" : item.count ? " sum" : " unknown"}${item.r < 5 ? " small" : ""}${fresh ? " gone" : ""}`);
   if (n) s.group.dataset.peer = n.peer;
   if (item.count) {
     for (const [k, v] of Object.entries({ x: -item.width / 2, y: -11, width: item.width, height: 8, rx: 4 })) s.shape.setAttribute(k, v);
     s.text.setAttribute("y", 14);
   } else {
     s.shape.setAttribute("r", item.r);
-    const beside = n?.layer === 0 || n?.self;
+    const beside = n && (n.layer === 0 || n.self && n.kids.length > 0);
     s.text.setAttribute("x", beside ? item.r + 5 : 0);
     s.text.setAttribute("y", beside ? 4 : item.r + 12);
   }
