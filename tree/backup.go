@@ -42,7 +42,10 @@ func (p *Peer) runBackup() {
 		return
 	}
 	s.offer, s.until = p.newOffer(), p.now.Add(spareWait)
-	p.do(SendOffer{Offer: s.offer, Via: p.parent, Purpose: ToStand, Below: p.subtree(), Avoid: p.parent})
+	p.do(SendOffer{
+		Offer: s.offer, Via: p.parent, Purpose: ToStand, Below: p.subtree(), Avoid: p.parent,
+		Deepest: min(p.layer()+1, maxPath), // a cousin will do
+	})
 }
 
 func (p *Peer) backupDeadline(earlier func(time.Time)) {

@@ -7,8 +7,9 @@ import (
 )
 
 // standby is a node that has us as its backup. It holds no slot: when its parent dies
-// it is taken in beyond our slots if need be, and then asked to move on. Two standbys
-// never have the same parent, so one death costs us one slot at most.
+// it is taken in beyond our slots if need be, and then asked to move on. Of those with the
+// same parent there is one more at most than we have free slots, so that one death
+// does not overload us.
 type standby struct {
 	node   NodeID
 	offer  OfferID
@@ -46,7 +47,7 @@ func (p *Peer) bound() bool { return len(p.kids)+len(p.standbys) > 0 }
 func (p *Peer) canStand(h *held) bool {
 	o := h.offer
 	if o.Avoid == "" || o.Avoid == p.cfg.Self || o.Joiner == p.parent || p.kid(o.Joiner) != nil ||
-		p.isBackup(o.Joiner) || p.layer()+1 >= maxPath || !p.roomFor(o.Joiner, o.Avoid) {
+		p.isBackup(o.Joiner) || p.layer()+1 > min(h.deepest, maxPath-1) || !p.roomFor(o.Joiner, o.Avoid) {
 		return false
 	}
 	for i, hop := range p.path {
@@ -59,16 +60,16 @@ func (p *Peer) canStand(h *held) bool {
 
 // roomFor says whether our standbys leave room for one more with that parent.
 func (p *Peer) roomFor(node, parent NodeID) bool {
-	n := 0
+	all, same := 0, 0
 	for _, s := range p.standbys {
-		if s.node == node {
-			continue
-		}
-		if n++; s.parent == parent {
-			return false
+		if s.node != node {
+			all++
+			if s.parent == parent {
+				same++
+			}
 		}
 	}
-	return n < standbysPerSlot*p.slots
+	return all < standbysPerSlot*p.slots && same <= p.free()
 }
 
 // stand promises to be a backup.
@@ -82,7 +83,7 @@ func (p *Peer) stand(h *held) {
 // handStand asks one of our other children to be the backup.
 func (p *Peer) handStand(h *held) bool {
 	o := h.offer
-	if !h.up || len(h.tried) >= standTries || o.Avoid == p.cfg.Self && !p.cfg.Root {
+	if len(h.tried) >= standTries || o.Avoid == p.cfg.Self && !p.cfg.Root || p.layer()+2 > h.deepest {
 		return false
 	}
 	var may []*child

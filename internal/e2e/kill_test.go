@@ -71,6 +71,49 @@ func TestKillOfALayerOneNode(t *testing.T) {
 	decode(t, recording(victim))
 }
 
+// With a backup in hand, the four children of a relay that is killed notice a gap of a
+// fifth of a second and lose nothing, and nobody else moves.
+func TestKillWithBackups(t *testing.T) {
+	w := launch(t, options{}, "--input", "test", "--slots", "2")
+	for range 9 { // two in layer 1, seven below them
+		w.join().Live(10 * time.Second)
+	}
+	victim, below := w.busiest()
+	for _, n := range below {
+		n.When(10*time.Second, "backed", func(s node.StreamStatus) bool { return s.Backup != nil })
+	}
+	pause(3 * time.Second)
+	dead := victim.Line("peer")
+	before := map[*Node]int{}
+	for _, n := range w.listeners {
+		before[n] = n.Live(time.Second).Switches
+	}
+	victim.Kill()
+	var gaps []float64
+	for _, n := range below {
+		s := n.When(5*time.Second, "live elsewhere", func(s node.StreamStatus) bool {
+			return s.State == "live" && s.Parent != nil && *s.Parent != dead && s.LastGapMS != nil
+		})
+		gaps = append(gaps, *s.LastGapMS)
+		delete(before, n)
+	}
+	delete(before, victim)
+	for n, was := range before {
+		if s := n.Live(time.Second); s.Switches != was {
+			t.Errorf("%s has moved, though its parent lives", n.Name)
+		}
+	}
+	slices.Sort(gaps)
+	t.Logf("gaps of %.0f ms", gaps)
+	// 150 ms of silence, a round trip, and what a busy machine adds.
+	if median := gaps[len(gaps)/2]; median > 300 {
+		t.Errorf("half of the orphans had a gap of %.0f ms or more", median)
+	}
+	pause(3 * time.Second) // lost is what has not come within 2 s
+	w.checkPaths()
+	w.checkLoss()
+}
+
 // busiest finds the layer-1 node with the most children, and these.
 func (w *network) busiest() (*Node, []*Node) {
 	w.t.Helper()
