@@ -31,6 +31,21 @@ func TestJoinByEachCarrier(t *testing.T) {
 	}
 }
 
+// A joiner with one carrier gets into a room where everybody else has both.
+func TestJoinAnOrdinaryRoomByOneCarrier(t *testing.T) {
+	w := launch(t, options{}, "--input", "test")
+	w.speaker.Live(10 * time.Second)
+	w.join().Live(10 * time.Second)
+	for _, c := range carriers[1:] {
+		w.extra.env = []string{"WFNODE_SIGNAL=" + c.signal}
+		s := w.join().Live(2*c.frame + 5*time.Second)
+		if s.Join.Signal == nil || *s.Join.Signal != c.signal {
+			t.Errorf("joined by %v, not by %s", s.Join.Signal, c.signal)
+		}
+	}
+	w.checkPaths()
+}
+
 // BenchmarkJoin is figure 2: the time of a fresh process from its `peer:` line to the
 // answer and to the first frame.
 func BenchmarkJoin(b *testing.B) {
