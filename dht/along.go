@@ -32,7 +32,7 @@ func (p *Presence) await(content []byte, stream [16]byte, id uint64) (pubKey, *p
 // Offer.Forward: whoever gets it can check who wrote it, read and answer it. Answers
 // are to be given to TakeAnswer.
 func (p *Presence) MakeOffer(stream [16]byte, id uint64, body []byte) ([]byte, error) {
-	rec, content, err := sealOffer(&p.room.secret, p.h.key, p.box, p.h.clock.next(), stream, p.Box(), id, body)
+	rec, content, err := sealOffer(&p.room().secret, p.h.key, p.box, p.h.clock.next(), stream, p.Box(), id, body)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (p *Presence) MakeOffer(stream [16]byte, id uint64, body []byte) ([]byte, e
 // MakeAnswer makes an answer that travels by the caller's own means; only the offer's
 // joiner can read it.
 func (p *Presence) MakeAnswer(o Offer, body []byte) ([]byte, error) {
-	return sealAnswer(&p.room.secret, p.h.key, p.box, p.h.clock.next(), o, body)
+	return sealAnswer(&p.room().secret, p.h.key, p.box, p.h.clock.next(), o, body)
 }
 
 // TakeAnswer takes what MakeAnswer gave another node. It comes out of Answers, if it
@@ -55,7 +55,7 @@ func (p *Presence) TakeAnswer(b []byte) error {
 	if !ok {
 		return errors.New("this node's ID has no key in it")
 	}
-	r, err := check(b, kindAnswer, p.room.secret.place(shard(self)), p.h.clock.now())
+	r, err := check(b, kindAnswer, p.room().secret.place(shard(self)), p.h.clock.now())
 	if err != nil {
 		return fmt.Errorf("an answer: %w", err)
 	}

@@ -46,6 +46,8 @@ var (
 	ErrNoRoom = errors.New("no such room in the DHT (hint: check the ticket; the room's creator or a member must have put its record within the last 30 days)")
 	// ErrNotReached: nobody in the DHT could be asked.
 	ErrNotReached = errors.New("nobody in the DHT could be asked (hint: check --bootstrap and the network)")
-	// ErrClosedRoom: the room admits by password or key, which this version can't open.
-	ErrClosedRoom = errors.New("the room is closed, and this version opens only open rooms")
+	// ErrClosedRoom: the room admits by password or key, and none was given.
+	ErrClosedRoom = errors.New("the room is closed")
+	// ErrRefused: the password is wrong, or the key is not admitted.
+	ErrRefused = errors.New("not admitted")
 )

@@ -75,10 +75,10 @@ func (b *headBook) clock(stream [16]byte, off time.Duration, via Signal) {
 // takeHead handles a head record.
 func (p *Presence) takeHead(r record, via Signal) {
 	speaker := r.writer.ID()
-	if !p.room.MaySpeak(speaker) {
+	if !p.room().MaySpeak(speaker) {
 		return
 	}
-	plain, err := p.room.secret.open("head", r.header, r.body)
+	plain, err := p.room().secret.open("head", r.header, r.body)
 	if err != nil {
 		return
 	}
@@ -174,7 +174,7 @@ func (p *Presence) tendHeads() {
 
 // ask makes speakers say their heads now instead of within 2 s.
 func (p *Presence) ask() {
-	s := &p.room.secret
+	s := &p.room().secret
 	h := newHeader(kindAsk, p.h.self, p.h.clock.next(), askLife)
 	at := s.place("offers")
 	p.say(at, h.sign(p.h.key, at, s.seal("ask", h, nil)), askLife)
@@ -182,7 +182,12 @@ func (p *Presence) ask() {
 
 // takeAsk says our heads again, at most ten times a second.
 func (p *Presence) takeAsk(r record) {
-	if _, err := p.room.secret.open("ask", r.header, r.body); err != nil {
+	plain, err := p.room().secret.open("ask", r.header, r.body)
+	if err != nil {
+		return
+	}
+	if len(plain) > 0 {
+		p.takeNotice(plain[0])
 		return
 	}
 	p.mu.Lock()
@@ -199,10 +204,10 @@ func (p *Presence) takeAsk(r record) {
 
 // lookForHeads asks the DHT for the heads of all who may speak.
 func (p *Presence) lookForHeads() {
-	s := &p.room.secret
+	s := &p.room().secret
 	at := s.place("head")
-	speakers := slices.Clone(p.room.Speakers)
-	if p.room.AnyoneSpeaks {
+	speakers := slices.Clone(p.room().Speakers)
+	if p.room().AnyoneSpeaks {
 		for _, ai := range p.h.providers(p.ctx, s.rendezvous("heads", nil, 0), maxHeard) {
 			if !slices.Contains(speakers, ai.ID) {
 				speakers = append(speakers, ai.ID)
@@ -286,7 +291,7 @@ func (p *Presence) liveHeads(now time.Time) []Head {
 }
 
 func (p *Presence) headRecord(heads ...Head) (place, []byte) {
-	s := &p.room.secret
+	s := &p.room().secret
 	h := newHeader(kindHead, p.h.self, p.h.clock.next(), headLife)
 	at := s.place("head")
 	return at, h.sign(p.h.key, at, s.seal("head", h, encodeHeads(heads...)))
@@ -317,7 +322,7 @@ func (p *Presence) tendPuts() {
 		}
 		p.mu.Unlock()
 		if due {
-			list := p.room.AnyoneSpeaks && now.Sub(provided) > provideHeads
+			list := p.room().AnyoneSpeaks && now.Sub(provided) > provideHeads
 			if list {
 				provided = now
 			}
@@ -352,7 +357,7 @@ func (p *Presence) putHeads(ctx context.Context, list bool) {
 		err = p.h.put(ctx, key, rec)
 	}
 	if list && err == nil {
-		err = p.h.provide(ctx, p.room.secret.rendezvous("heads", nil, 0))
+		err = p.h.provide(ctx, p.room().secret.rendezvous("heads", nil, 0))
 	}
 	if err != nil && ctx.Err() == nil {
 		p.h.log.Debug("the head was not stored", "err", err)

@@ -106,7 +106,7 @@ func (b *inbox) found(s slot, seq uint64) {
 
 // offerSlot is the last part of an offer's DHT key.
 func (p *Presence) offerSlot(stream [16]byte) []byte {
-	return p.room.secret.name("offer slot", stream[:])[:8]
+	return p.room().secret.name("offer slot", stream[:])[:8]
 }
 
 // SendOffer seals body to entry and publishes it by both carriers; the answer comes on Answers.
@@ -114,7 +114,7 @@ func (p *Presence) SendOffer(stream [16]byte, to peer.ID, box [32]byte, id uint6
 	if to == p.h.host.ID() {
 		return errors.New("an offer to ourselves")
 	}
-	s := &p.room.secret
+	s := &p.room().secret
 	rec, content, err := sealOffer(s, p.h.key, p.box, p.h.clock.next(), stream, box, id, body)
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (p *Presence) SendOffer(stream [16]byte, to peer.ID, box [32]byte, id uint6
 func (p *Presence) pollAnswer(key pubKey, pd *pending) {
 	ctx, cancel := context.WithDeadline(p.ctx, pd.until)
 	defer cancel()
-	at := p.room.secret.place(shard(p.h.self))
+	at := p.room().secret.place(shard(p.h.self))
 	wait := backoff{first: 100 * time.Millisecond, most: time.Second}
 	for {
 		t := time.NewTimer(wait.next())
@@ -176,12 +176,12 @@ func (p *Presence) pollAnswer(key pubKey, pd *pending) {
 
 // SendAnswer answers an offer by both carriers.
 func (p *Presence) SendAnswer(o Offer, body []byte) error {
-	rec, err := sealAnswer(&p.room.secret, p.h.key, p.box, p.h.clock.next(), o, body)
+	rec, err := sealAnswer(&p.room().secret, p.h.key, p.box, p.h.clock.next(), o, body)
 	if err != nil {
 		return err
 	}
 	joiner, _ := keyOf(o.Joiner)
-	at := p.room.secret.place(shard(joiner))
+	at := p.room().secret.place(shard(joiner))
 	p.say(at, rec, offerLife)
 	if p.h.cfg.Signal != Gossip {
 		key := dhtKey(kindAnswer, publicOf(answerKey(o.content)), at, nil)
@@ -196,7 +196,7 @@ func (p *Presence) SendAnswer(o Offer, body []byte) error {
 
 // ParseForwarded checks and opens what Forward gave to a node above.
 func (p *Presence) ParseForwarded(b []byte) (Offer, error) {
-	o, err := parseForwarded(&p.room.secret, b, p.h.clock.now())
+	o, err := parseForwarded(&p.room().secret, b, p.h.clock.now())
 	if err != nil {
 		return o, fmt.Errorf("a forwarded offer: %w", err)
 	}
@@ -211,7 +211,7 @@ func (p *Presence) takeOffer(r record, via Signal) {
 	if !listening || r.writer == p.h.self {
 		return
 	}
-	o, err := openOffer(&p.room.secret, r, p.box, nil)
+	o, err := openOffer(&p.room().secret, r, p.box, nil)
 	if err != nil {
 		return // mostly: sealed to another entry
 	}
@@ -283,7 +283,7 @@ func (p *Presence) tendInbox() {
 
 // lookForOffers looks into the current and the last bucket of a stream's inbox.
 func (p *Presence) lookForOffers(stream [16]byte) {
-	s := &p.room.secret
+	s := &p.room().secret
 	p.mu.Lock()
 	at, bucket := p.topics["offers"].at, bucketOf(p.h.clock.now().Add(p.heard.offset[stream]), inboxBucket)
 	p.mu.Unlock()

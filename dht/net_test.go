@@ -14,6 +14,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/watergy/waterfall/dht/pgp"
 )
 
 func newKey(t testing.TB) crypto.PrivKey {
@@ -454,3 +456,88 @@ func TestLAN(t *testing.T) {
 }
 
 var hubMembers = flag.Int("hubs", 30, "members in TestHubs")
+
+// A PGP room through the DHT: who is admitted finds its wrap, members hear by gossip of
+// a new epoch, and who was removed can't open it.
+func TestClosedRoom(t *testing.T) {
+	boot := loopHost(t, Config{Volunteer: true})
+	cfg := Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}}
+	ann, annKey := pgpKey(t, "ann")
+	bob, bobKey := pgpKey(t, "bob")
+	sh, maker := loopHost(t, cfg), newKey(t)
+	record := func(epoch uint16, secret [32]byte, to ...pgp.Recipient) *Room {
+		lock, err := LockPGP(secret, to, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := CreateRoom(maker, RoomOptions{Name: "closed", Epoch: epoch, Lock: lock, Speakers: []peer.ID{sh.ID()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first := record(1, NewSecret(), ann, bob)
+	if err := sh.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if err := sh.PutRoom(deadline(t, 5*time.Second), first); err != nil {
+		t.Fatal(err)
+	}
+	open := func(key pgp.Owner) *Presence {
+		h := loopHost(t, cfg)
+		r, err := h.FetchRoomWith(deadline(t, 5*time.Second), first.ID, Keys{PGP: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := enter(t, h, r, "listener")
+		p.Watch(true, nil)
+		return p
+	}
+	speaker := enter(t, sh, first, "speaker")
+	speak(t, speaker, [16]byte{1})
+	a, b := open(annKey), open(bobKey)
+	next(t, "head", a.Heads(), 5*time.Second)
+	next(t, "head", b.Heads(), 5*time.Second)
+
+	// An outsider with the ID alone has only what is public.
+	out := loopHost(t, cfg)
+	if _, err := out.FetchRoom(deadline(t, 5*time.Second), first.ID); !errors.Is(err, ErrClosedRoom) {
+		t.Errorf("without a key: %v", err)
+	}
+	_, eve := pgpKey(t, "eve")
+	if _, err := out.FetchRoomWith(deadline(t, 5*time.Second), first.ID, Keys{PGP: eve}); !errors.Is(err, ErrRefused) {
+		t.Errorf("with another's key: %v", err)
+	}
+
+	second := record(2, NewSecret(), ann)
+	other := loopHost(t, cfg)
+	if err := other.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.PutRoom(deadline(t, 5*time.Second), second); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if err := other.Announce(deadline(t, 3*time.Second), first); err != nil {
+		t.Fatal(err)
+	}
+	raw := next(t, "new record", a.Records(), 3*time.Second)
+	t.Logf("the new record was known after %v", time.Since(start))
+	renewed, err := a.h.Reopen(deadline(t, 5*time.Second), a.room(), raw)
+	if err != nil || renewed.Epoch != 2 {
+		t.Fatalf("ann does not open the new epoch: %v", err)
+	}
+	if _, err := b.h.Reopen(deadline(t, 5*time.Second), b.room(), next(t, "new record", b.Records(), 3*time.Second)); !errors.Is(err, ErrRefused) {
+		t.Errorf("bob, removed, opens the new epoch: %v", err)
+	}
+	a2 := a.Renew(renewed)
+	t.Cleanup(a2.Leave)
+	s2 := speaker.Renew(second)
+	t.Cleanup(s2.Leave)
+	if a2 == a || a2.Box() != a.Box() {
+		t.Error("the presence of a new epoch is the old one, or has another box")
+	}
+	a2.Watch(true, nil)
+	speak(t, s2, [16]byte{1})
+	next(t, "head of the new epoch", a2.Heads(), 5*time.Second)
+}

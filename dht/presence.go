@@ -10,6 +10,7 @@ import (
 	mrand "math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
@@ -24,19 +25,18 @@ const (
 	// answerLinger keeps the answers topic while an offer is out.
 	answerLinger = offerLife
 
-	headQueue, offerQueue, answerQueue = 16, 256, 64
+	headQueue, offerQueue, answerQueue, recordQueue = 16, 256, 64, 2
 
-	roomRefresh = time.Hour
-	goodbye     = 500 * time.Millisecond
+	goodbye = 500 * time.Millisecond
 )
 
 // Presence is this node's part in one room: its topics, its inbox in the DHT, its
 // member record. One goroutine calls its methods; channels deliver what comes.
 type Presence struct {
-	h    *Host
-	room *Room
-	me   Member
-	box  *ecdh.PrivateKey
+	h       *Host
+	current atomic.Pointer[Room] // its record may change, the epoch never
+	me      Member
+	box     *ecdh.PrivateKey
 
 	ctx    context.Context // ends with Leave
 	cancel context.CancelFunc
@@ -45,10 +45,11 @@ type Presence struct {
 	heads   chan Head
 	offers  chan Offer
 	answers chan Answer
+	records chan []byte
 
 	putting chan struct{} // one put of heads at a time
 
-	topicsKick, headsKick, inboxKick, putKick chan struct{} // wake the loops
+	topicsKick, headsKick, inboxKick, putKick, roomKick chan struct{} // wake the loops
 
 	mu       sync.Mutex // guards all below
 	watch    bool       // heads are wanted
@@ -61,7 +62,11 @@ type Presence struct {
 	lastAsk  time.Time // when we last answered an ask
 	lastPut  time.Time // of the heads in the DHT
 	putDirty bool
+	notice   time.Time // when we last were told of a new record
+	renewed  bool      // another presence goes on in the room
 }
+
+func (p *Presence) room() *Room { return p.current.Load() }
 
 // use is one of our topics. It is subscribed to while until lies ahead.
 type use struct {
@@ -86,12 +91,30 @@ func (h *Host) Enter(r *Room, m Member) (*Presence, error) {
 	if taken {
 		return nil, fmt.Errorf("this node is in room %s already", r.ID)
 	}
+	return h.enter(r, m, box), nil
+}
+
+// Renew goes on with a newer record of the room (Host.Reopen). If its epoch is the same
+// that is all, and p is returned. A new epoch has other keys, so all is said elsewhere: a
+// presence with the same box takes over, and p is only to be left.
+func (p *Presence) Renew(r *Room) *Presence {
+	if r.Epoch == p.room().Epoch {
+		p.current.Store(r)
+		return p
+	}
+	p.mu.Lock()
+	p.renewed = true
+	p.mu.Unlock()
+	return p.h.enter(r, p.me, p.box)
+}
+
+func (h *Host) enter(r *Room, m Member, box *ecdh.PrivateKey) *Presence {
 	m.Peer = h.host.ID()
 	if m.Since.IsZero() {
 		m.Since = h.clock.now()
 	}
 	p := &Presence{
-		h: h, room: r, me: m, box: box,
+		h: h, me: m, box: box, records: make(chan []byte, recordQueue), roomKick: make(chan struct{}, 1),
 		heads: make(chan Head, headQueue), offers: make(chan Offer, offerQueue), answers: make(chan Answer, answerQueue),
 		putting: make(chan struct{}, 1), topicsKick: make(chan struct{}, 1), headsKick: make(chan struct{}, 1),
 		inboxKick: make(chan struct{}, 1), putKick: make(chan struct{}, 1),
@@ -103,6 +126,7 @@ func (h *Host) Enter(r *Room, m Member) (*Presence, error) {
 			shard(h.self): {at: r.secret.place(shard(h.self))},
 		},
 	}
+	p.current.Store(r)
 	p.ctx, p.cancel = context.WithCancel(h.ctx)
 	p.mu.Lock()
 	// The meshes are to be ready before the first offer goes out.
@@ -115,7 +139,7 @@ func (h *Host) Enter(r *Room, m Member) (*Presence, error) {
 	for _, loop := range loops {
 		p.wg.Go(loop)
 	}
-	return p, nil
+	return p
 }
 
 // Box is this node's X25519 key for this run, what goes into heads as contact.
@@ -312,7 +336,7 @@ func (p *Presence) tendMember() {
 }
 
 func (p *Presence) putMember(ctx context.Context, left bool) error {
-	s, life := &p.room.secret, memberLife
+	s, life := &p.room().secret, memberLife
 	if left {
 		life = time.Second
 	}
@@ -324,24 +348,6 @@ func (p *Presence) putMember(ctx context.Context, left bool) error {
 		return err
 	}
 	return errors.Join(err, p.h.provide(ctx, s.rendezvous("members", nil, bucketOf(p.h.clock.now(), memberBucket))))
-}
-
-// tendRoom puts the room's record again, so its creator may be offline.
-func (p *Presence) tendRoom() {
-	wait := jitter(roomRefresh)
-	if !p.room.fetched {
-		wait = 0
-	}
-	retry := backoff{first: 100 * time.Millisecond, most: time.Minute}
-	for sleep(p.ctx, wait) {
-		if err := p.h.PutRoom(p.ctx, p.room); err != nil {
-			p.h.awaitTable(p.ctx, time.Minute)
-			wait = retry.next()
-			continue
-		}
-		retry.reset()
-		wait = jitter(roomRefresh)
-	}
 }
 
 // tendMesh looks for members to connect to while nobody we know is in our topics.
@@ -362,7 +368,7 @@ func (p *Presence) tendMesh() {
 		now := bucketOf(p.h.clock.now(), memberBucket)
 		tries := 0
 		for _, b := range []uint64{now, now - 1} {
-			found := p.h.providers(p.ctx, p.room.secret.rendezvous("members", nil, b), 16)
+			found := p.h.providers(p.ctx, p.room().secret.rendezvous("members", nil, b), 16)
 			mrand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
 			for _, ai := range found {
 				if tries < 4 && p.h.host.Network().Connectedness(ai.ID) != network.Connected {
@@ -399,7 +405,7 @@ func (p *Presence) Answers() <-chan Answer { return p.answers }
 func (p *Presence) Leave() {
 	ctx, cancel := context.WithTimeout(p.ctx, goodbye)
 	p.mu.Lock()
-	heads := p.liveHeads(time.Now())
+	heads, renewed := p.liveHeads(time.Now()), p.renewed
 	p.mu.Unlock()
 	var last sync.WaitGroup
 	last.Go(func() { _ = p.putMember(ctx, true) }) // the record would go by itself
@@ -411,6 +417,8 @@ func (p *Presence) Leave() {
 	p.cancel()
 	p.wg.Wait()
 	p.h.mu.Lock()
-	delete(p.h.rooms, p.room.ID)
+	if !renewed {
+		delete(p.h.rooms, p.room().ID)
+	}
 	p.h.mu.Unlock()
 }

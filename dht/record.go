@@ -45,6 +45,7 @@ const (
 	kindOffer  kind = 4
 	kindAnswer kind = 5
 	kindAsk    kind = 6 // a joiner asks speakers to say their heads now; gossip only
+	kindWraps  kind = 7 // a chunk of a PGP room's wraps; found by what it holds
 )
 
 // bounds of a kind: DESIGN section 3.
@@ -68,6 +69,8 @@ func (k kind) bounds() (bounds, bool) {
 		return bounds{"answer", maxMessage, 30 * time.Second}, true
 	case kindAsk:
 		return bounds{"ask", 256, 10 * time.Second}, true
+	case kindWraps:
+		return bounds{"wraps", 32 << 10, roomLife}, true
 	}
 	return bounds{}, false
 }

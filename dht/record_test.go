@@ -191,7 +191,7 @@ func TestRoom(t *testing.T) {
 	speaker := newActor("speaker").pub.ID()
 	o := RoomOptions{Name: "Küche", Speakers: []peer.ID{speaker}}
 	r := testRoom(t, o)
-	got, err := openRoom(r.ID, r.Record, then)
+	got, err := openRoom(t.Context(), r.ID, r.Record, then, Keys{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,17 +204,17 @@ func TestRoom(t *testing.T) {
 	if bytes.Contains(r.Record, []byte("che")) {
 		t.Error("the name is readable in the record")
 	}
-	if _, err := openRoom(newActor("x").pub.ID(), r.Record, then); err == nil {
+	if _, err := openRoom(t.Context(), newActor("x").pub.ID(), r.Record, then, Keys{}, nil); err == nil {
 		t.Error("the record opens as another room's")
 	}
-	if _, err := openRoom(r.ID, r.Record, then.Add(40*24*time.Hour)); err == nil {
+	if _, err := openRoom(t.Context(), r.ID, r.Record, then.Add(40*24*time.Hour), Keys{}, nil); err == nil {
 		t.Error("the record opens 40 days later")
 	}
 	// A closed room's record is recognised, though not opened.
 	key := newActor("room")
 	h := newHeader(kindRoom, key.pub, uint64(then.UnixMilli()), roomLife)
 	closed := h.sign(key.key, place{}, []byte{roomVersion, 1, 0, 1, 0, 0})
-	if _, err := openRoom(r.ID, closed, then); !errors.Is(err, ErrClosedRoom) {
+	if _, err := openRoom(t.Context(), r.ID, closed, then, Keys{}, nil); !errors.Is(err, ErrClosedRoom) {
 		t.Errorf("a closed room: %v", err)
 	}
 	full := make([]peer.ID, maxSpeakers)
@@ -437,7 +437,7 @@ func FuzzRecord(f *testing.F) {
 				}
 			}
 		}
-		_, _ = openRoom(room.ID, b, then)
+		_, _ = openRoom(t.Context(), room.ID, b, then, Keys{}, nil)
 		_, _ = openOffer(s, rec, e.box, nil)
 		_, _ = openOffer(s, rec, nil, make([]byte, keySize))
 		_, _ = openAnswer(rec, j.box, [16]byte{}, 0)

@@ -32,8 +32,9 @@ const (
 // admissions are the values of the record's admission byte.
 var admissions = [...]Admission{Open, Password, PGP}
 
-// RoomOptions for CreateRoom; a closed room needs issue "Closed rooms".
+// RoomOptions for CreateRoom.
 type RoomOptions struct {
+	Lock         *Lock  // nil: an open room
 	Name         string // ≤ 64 bytes
 	Speakers     []peer.ID
 	AnyoneSpeaks bool
@@ -52,8 +53,12 @@ type Room struct {
 	Record       []byte // signed by the room key; any member may put it again
 
 	key     pubKey
+	seq     uint64
 	secret  secret
-	fetched bool // came from the DHT, so it need not be put there at once
+	keys    Keys             // that it was opened with
+	index   []chunkRef       // of its wraps
+	chunks  map[place][]byte // records of those that are known here
+	fetched bool             // came from the DHT, so it need not be put there at once
 }
 
 // CreateRoom makes a room owned by key, signed until 30 days from now.
@@ -79,7 +84,11 @@ func CreateRoom(key crypto.PrivKey, o RoomOptions) (*Room, error) {
 		o.Now = time.Now()
 	}
 	pub := publicOf(ed)
-	s := openSecret(pub, o.Epoch)
+	s, admission, lock := openSecret(pub, o.Epoch), Open, Lock{}
+	if o.Lock != nil {
+		lock = *o.Lock
+		s, admission = closedSecret(lock.Secret, pub, o.Epoch), lock.Admission
+	}
 	plain := []byte{0, byte(len(o.Name))}
 	if o.AnyoneSpeaks {
 		plain[0] = 1
@@ -93,17 +102,32 @@ func CreateRoom(key crypto.PrivKey, o RoomOptions) (*Room, error) {
 		plain = append(plain, k[:]...)
 	}
 	h := newHeader(kindRoom, pub, uint64(o.Now.UnixMilli()), roomLife)
-	body := []byte{roomVersion, 0}
+	body := []byte{roomVersion, byte(slices.Index(admissions[:], admission))}
 	body = binary.BigEndian.AppendUint16(body, o.Epoch)
-	body = binary.BigEndian.AppendUint16(body, 0)
-	body = append(body, s.seal("room", h, plain)...)
-	return openRoom(pub.ID(), h.sign(ed, place{}, body), o.Now)
+	body = binary.BigEndian.AppendUint16(body, uint16(len(lock.Wrapped)))
+	body = append(append(body, lock.Wrapped...), s.seal("room", h, plain)...)
+	raw := h.sign(ed, place{}, body)
+	if lim, _ := kindRoom.bounds(); len(raw) > lim.size {
+		return nil, fmt.Errorf("the room's record would have %d bytes, more than %d (hint: fewer speakers or hidden keys)", len(raw), lim.size)
+	}
+	secret := func(peer.ID, uint16) ([secretSize]byte, bool) { return lock.Secret, true }
+	r, err := openRoom(context.Background(), pub.ID(), raw, o.Now, Keys{Secret: secret}, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range lock.Chunks {
+		at := placeOf(c)
+		r.chunks[at] = newHeader(kindWraps, pub, uint64(o.Now.UnixMilli()), roomLife).sign(ed, at, c)
+	}
+	return r, nil
 }
 
-// OpenRoom checks record against id and derives the room's keys.
-func OpenRoom(id peer.ID, record []byte) (*Room, error) { return openRoom(id, record, time.Now()) }
+// OpenRoom checks record against id and derives the room's keys. It opens open rooms.
+func OpenRoom(id peer.ID, record []byte) (*Room, error) {
+	return openRoom(context.Background(), id, record, time.Now(), Keys{}, nil)
+}
 
-func openRoom(id peer.ID, raw []byte, now time.Time) (*Room, error) {
+func openRoom(ctx context.Context, id peer.ID, raw []byte, now time.Time, keys Keys, get chunkFunc) (*Room, error) {
 	fail := func(err error) (*Room, error) { return nil, fmt.Errorf("opening room %s: %w", id, err) }
 	key, ok := keyOf(id)
 	if !ok {
@@ -120,15 +144,28 @@ func openRoom(id peer.ID, raw []byte, now time.Time) (*Room, error) {
 	if len(b) < 6 || b[0] != roomVersion || int(b[1]) >= len(admissions) {
 		return fail(errors.New("the record is of an unknown form (hint: a newer version may read it)"))
 	}
-	r := &Room{ID: id, Admission: admissions[b[1]], Epoch: binary.BigEndian.Uint16(b[2:]), Record: slices.Clone(raw), key: key}
-	if r.Admission != Open {
-		return fail(ErrClosedRoom)
-	}
+	r := &Room{ID: id, Admission: admissions[b[1]], Epoch: binary.BigEndian.Uint16(b[2:]), Record: slices.Clone(raw),
+		key: key, seq: rec.seq, keys: keys, chunks: map[place][]byte{}}
 	wrapped := int(binary.BigEndian.Uint16(b[4:]))
 	if len(b) < 6+wrapped {
 		return fail(errShort)
 	}
-	r.secret = openSecret(key, r.Epoch)
+	if r.Admission == PGP {
+		w, err := parsePGPWrap(b[6 : 6+wrapped])
+		if err != nil {
+			return fail(err)
+		}
+		r.index = w.index
+	}
+	if r.Admission == Open {
+		r.secret = openSecret(key, r.Epoch)
+	} else {
+		s, err := keys.unlock(ctx, key, r.Admission, r.Epoch, b[6:6+wrapped], r.keeping(get))
+		if err != nil {
+			return fail(err)
+		}
+		r.secret = closedSecret(s, key, r.Epoch)
+	}
 	plain, err := r.secret.open("room", rec.header, b[6+wrapped:])
 	if err != nil {
 		return fail(err)
@@ -156,9 +193,40 @@ func (r *Room) MediaKey(stream [16]byte) [16]byte {
 	return [16]byte(derive(r.secret[:], stream[:], "waterfall media", 16))
 }
 
-// FetchRoom gets a room's record from the DHT and opens it. It waits up to 5 s for
+// keeping is get, whose chunks r remembers.
+func (r *Room) keeping(get chunkFunc) chunkFunc {
+	return func(ctx context.Context, at place) ([]byte, error) {
+		if get == nil {
+			return nil, errors.New("the room's wraps are in the DHT")
+		}
+		raw, err := get(ctx, at)
+		if err != nil {
+			return nil, err
+		}
+		rec, err := parseRecord(raw)
+		if err != nil {
+			return nil, err
+		}
+		r.chunks[at] = raw
+		return rec.body, nil
+	}
+}
+
+// Newer says whether record, a room record of r's room, was signed after r's.
+func (r *Room) Newer(record []byte) bool {
+	rec, err := parseRecord(record)
+	return err == nil && rec.kind == kindRoom && rec.writer == r.key && rec.seq > r.seq
+}
+
+// FetchRoom gets an open room's record from the DHT and opens it. It waits up to 5 s for
 // somebody in the DHT to ask.
 func (h *Host) FetchRoom(ctx context.Context, id peer.ID) (*Room, error) {
+	return h.FetchRoomWith(ctx, id, Keys{})
+}
+
+// FetchRoomWith is FetchRoom for closed rooms too: ErrClosedRoom when keys lack what the
+// room asks for, ErrRefused when it is wrong.
+func (h *Host) FetchRoomWith(ctx context.Context, id peer.ID, keys Keys) (*Room, error) {
 	key, ok := keyOf(id)
 	if !ok {
 		return nil, fmt.Errorf("%s is no room ID (hint: a room ID begins with 12D3Koo)", id)
@@ -175,7 +243,7 @@ func (h *Host) FetchRoom(ctx context.Context, id peer.ID) (*Room, error) {
 		}
 		return nil, fmt.Errorf("fetching room %s: %w", id, ErrNoRoom)
 	}
-	r, err := openRoom(id, raw, h.clock.now())
+	r, err := openRoom(ctx, id, raw, h.clock.now(), keys, h.chunksOf(key))
 	if err != nil {
 		return nil, err
 	}
@@ -183,11 +251,56 @@ func (h *Host) FetchRoom(ctx context.Context, id peer.ID) (*Room, error) {
 	return r, nil
 }
 
-// PutRoom stores the record in the DHT; ErrNotReached if nobody took it. A host without
-// bootstrap nodes is a server itself, and keeps it for others.
+// Reopen opens a newer record of room r with the keys that r was opened with.
+func (h *Host) Reopen(ctx context.Context, r *Room, record []byte) (*Room, error) {
+	n, err := openRoom(ctx, r.ID, record, h.clock.now(), r.keys, h.chunksOf(r.key))
+	if err == nil {
+		n.fetched = true
+	}
+	return n, err
+}
+
+// WithKeys is r to be opened anew, when its record changes, with keys.
+func (r *Room) WithKeys(keys Keys) *Room {
+	c := *r
+	c.keys = keys
+	return &c
+}
+
+func (h *Host) chunksOf(room pubKey) chunkFunc {
+	return func(ctx context.Context, at place) ([]byte, error) {
+		raw, _ := h.get(ctx, dhtKey(kindWraps, room, at, nil))
+		if raw == nil {
+			return nil, errors.New("a part of the room's wraps is not in the DHT now (hint: try again when its maker or other members are online)")
+		}
+		return raw, nil
+	}
+}
+
+// PutRoom stores the record, with all wraps that are known here, in the DHT;
+// ErrNotReached if nobody took it. A host without bootstrap nodes is a server itself, and
+// keeps it for others.
 func (h *Host) PutRoom(ctx context.Context, r *Room) error {
+	fail := func(err error) error { return fmt.Errorf("putting room %s: %w", r.ID, err) }
+	gate := make(chan error, len(r.chunks))
+	busy := make(chan struct{}, 4)
+	for at, raw := range r.chunks {
+		busy <- struct{}{}
+		go func() {
+			gate <- h.put(ctx, dhtKey(kindWraps, r.key, at, nil), raw)
+			<-busy
+		}()
+	}
+	var errs []error
+	for range r.chunks {
+		errs = append(errs, <-gate)
+	}
+	// The record comes last: who finds it will look for the wraps.
+	if err := errors.Join(errs...); err != nil {
+		return fail(err)
+	}
 	if err := h.put(ctx, dhtKey(kindRoom, r.key, place{}, nil), r.Record); err != nil {
-		return fmt.Errorf("putting room %s: %w", r.ID, err)
+		return fail(err)
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func (h *Host) validate(_ context.Context, from peer.ID, m *pubsub.Message) pubs
 		return pubsub.ValidationReject
 	}
 	r, err := parseRecord(m.Data)
-	if err != nil || r.kind < kindHead || r.timely(h.clock.now()) != nil {
+	if err != nil || r.kind < kindHead || r.kind > kindAsk || r.timely(h.clock.now()) != nil {
 		return pubsub.ValidationReject
 	}
 	if from != h.host.ID() {

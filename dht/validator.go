@@ -28,6 +28,9 @@ func dhtKey(k kind, writer pubKey, at place, slot []byte) string {
 	return s
 }
 
+// stored are the kinds that the DHT takes.
+var stored = [...]kind{kindRoom, kindMember, kindHead, kindOffer, kindAnswer, kindWraps}
+
 // parseKey takes a DHT key apart.
 func parseKey(key string) (k kind, writer pubKey, at place, err error) {
 	bad := fmt.Errorf("key %q is none of ours", brief(key))
@@ -38,7 +41,7 @@ func parseKey(key string) (k kind, writer pubKey, at place, err error) {
 	if len(part) < 4 || len(part) > 6 || part[0] != "" || part[1] != namespace {
 		return k, writer, at, bad
 	}
-	for c := kindRoom; c <= kindAnswer; c++ {
+	for _, c := range stored {
 		if lim, _ := c.bounds(); lim.name == part[2] {
 			k = c
 		}
@@ -77,6 +80,9 @@ func (v validator) Validate(key string, value []byte) error {
 	r, err := check(value, k, at, v.now())
 	if err == nil && r.writer != writer {
 		err = errors.New("the record is not by the writer that its key names")
+	}
+	if err == nil && k == kindWraps && placeOf(r.body) != at {
+		err = errors.New("the chunk does not hold what its key says")
 	}
 	return err
 }

@@ -90,7 +90,7 @@ func TestVectors(t *testing.T) {
 	if !bytes.Contains(doc, text) {
 		t.Errorf("%s does not show %s", docFile, vectorsFile)
 	}
-	for k := kindRoom; k <= kindAsk; k++ {
+	for k := kindRoom; k <= kindWraps; k++ {
 		lim, _ := k.bounds()
 		if row := fmt.Sprintf("| %d | %s | %d | %d |", k, lim.name, lim.size, lim.life/time.Second); !bytes.Contains(doc, []byte(row)) {
 			t.Errorf("%s has no row %q", docFile, row)
@@ -117,7 +117,7 @@ func TestVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	room, err := openRoom(id, bin("room"), then)
+	room, err := openRoom(t.Context(), id, bin("room"), then, Keys{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,13 @@ func (r *reader) u8() byte {
 	return 0
 }
 
+func (r *reader) u16() uint16 {
+	if t := r.take(2); t != nil {
+		return binary.BigEndian.Uint16(t)
+	}
+	return 0
+}
+
 func (r *reader) u32() uint32 {
 	if t := r.take(4); t != nil {
 		return binary.BigEndian.Uint32(t)
