@@ -88,7 +88,8 @@ func (w *WHIP) open(r *http.Request, offer *wish.Offer) (wish.Session, string, e
 	}
 	w.busy = true
 	w.mu.Unlock()
-	s, answer, err := w.answer(r.Context(), offer)
+	rid := offer.TakeHighest(r.UserAgent())
+	s, answer, err := w.answer(r.Context(), offer, rid)
 	w.mu.Lock()
 	w.live, w.busy = s, err == nil
 	w.mu.Unlock()
@@ -98,7 +99,7 @@ func (w *WHIP) open(r *http.Request, offer *wish.Offer) (wish.Session, string, e
 	return s, answer, nil
 }
 
-func (w *WHIP) answer(ctx context.Context, offer *wish.Offer) (*whipSession, string, error) {
+func (w *WHIP) answer(ctx context.Context, offer *wish.Offer, rid string) (*whipSession, string, error) {
 	c, err := choose(offer)
 	if err != nil {
 		return nil, "", &wish.Error{Status: http.StatusNotAcceptable, Err: err}
@@ -111,7 +112,7 @@ func (w *WHIP) answer(ctx context.Context, offer *wish.Offer) (*whipSession, str
 	if err != nil {
 		return nil, "", err
 	}
-	s := &whipSession{Peer: peer, feed: feed, video: c.video, log: w.cfg.Log, need: make(chan struct{}, 1), over: w.over}
+	s := &whipSession{Peer: peer, feed: feed, video: c.video, rid: rid, log: w.cfg.Log, need: make(chan struct{}, 1), over: w.over}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	peer.OnTrack(s.track)
 	if err := peer.Offered(offer); err != nil {
@@ -217,6 +218,7 @@ type whipSession struct {
 	*wish.Peer
 	feed  *Feed
 	video string // codec
+	rid   string // of the one layer taken of a simulcast; empty: no simulcast
 	log   *slog.Logger
 	need  chan struct{} // a keyframe is wanted
 	over  func(*whipSession)
@@ -260,6 +262,9 @@ func (s *whipSession) askKeyframe() {
 
 // track reads one track: its packets, and its sender reports.
 func (s *whipSession) track(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
+	if s.rid != "" && t.RID() != s.rid {
+		return // a layer that was declined
+	}
 	tr := &whipTrack{rate: int64(t.Codec().ClockRate)}
 	s.run(func() { tr.reports(r) })
 	if t.Kind() == webrtc.RTPCodecTypeAudio {

@@ -59,6 +59,9 @@ func TestWHIPRefuses(t *testing.T) {
 		{"no opus", "POST", url, "application/sdp", head + "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=rtpmap:0 PCMU/8000\r\n", 406, "no opus in the offer (hint:"},
 		{"no way to connect", "POST", url, "application/sdp; charset=utf-8", head + "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111 OPUS/48000/2\r\n", 400, "bad offer"},
 		{"GET", "GET", url, "", "", 405, "POST an offer"},
+		{"DELETE of the endpoint", "DELETE", url, "", "", 405, "POST an offer"},
+		{"GET of a session", "GET", url + "/x", "", "", 405, "PATCH or DELETE"},
+		{"POST to a session", "POST", url + "/x", "application/sdp", "v=0", 405, "PATCH or DELETE"},
 		{"no such session", "DELETE", url + "/x", "", "", 404, "no such session"},
 		{"candidates for nobody", "PATCH", url + "/x", "application/trickle-ice-sdpfrag", "", 404, "no such session"},
 		{"candidates of another type", "PATCH", url + "/x", "application/sdp", "", 415, "sdpfrag"},
@@ -93,6 +96,11 @@ func publish(t *testing.T, pc *webrtc.PeerConnection) map[string]*webrtc.TrackLo
 // play sends the clip until the test ends.
 func play(t *testing.T, tracks map[string]*webrtc.TrackLocalStaticRTP) {
 	t.Helper()
+	playWith(t, func(kind string, p *rtp.Packet) { _ = tracks[kind].WriteRTP(p) })
+}
+
+func playWith(t *testing.T, send func(kind string, p *rtp.Packet)) {
+	t.Helper()
 	target := mediatest.NewTarget(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -113,13 +121,35 @@ func play(t *testing.T, tracks map[string]*webrtc.TrackLocalStaticRTP) {
 				if x.Track == ingest.VideoTrack {
 					kind = "video"
 				}
-				_ = tracks[kind].WriteRTP(&rtp.Packet{
+				send(kind, &rtp.Packet{
 					Header:  rtp.Header{Version: 2, SequenceNumber: uint16(x.Number), Timestamp: x.Time + 12345, Marker: x.Marker},
 					Payload: x.Payload,
 				})
 			}
 		}
 	}()
+}
+
+// playLayer sends the clip's picture as one layer of a simulcast until the test ends.
+func playLayer(t *testing.T, track *webrtc.TrackLocalStaticRTP, p webrtc.RTPSendParameters, rid string) {
+	t.Helper()
+	var midID, ridID uint8
+	for _, e := range p.HeaderExtensions {
+		switch e.URI {
+		case "urn:ietf:params:rtp-hdrext:sdes:mid":
+			midID = uint8(e.ID)
+		case "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id":
+			ridID = uint8(e.ID)
+		}
+	}
+	playWith(t, func(kind string, p *rtp.Packet) {
+		if kind != "video" {
+			return
+		}
+		_ = p.SetExtension(midID, []byte("0"))
+		_ = p.SetExtension(ridID, []byte(rid))
+		_ = track.WriteRTP(p)
+	})
 }
 
 // A publisher's picture and sound become a stream; a second one is turned away; the
@@ -136,7 +166,7 @@ func TestWHIPPublish(t *testing.T) {
 		t.Errorf("the answer has no start bitrate or no candidates:\n%s", a)
 	}
 	if res, body := mediatest.Do(t, "PATCH", srv.URL+location, "application/trickle-ice-sdpfrag",
-		"a=ice-ufrag:x\r\na=mid:0\r\na=candidate:1 1 udp 2130706431 127.0.0.1 9 typ host\r\n"); res.StatusCode != 204 {
+		"a=mid:0\r\na=candidate:1 1 udp 2130706431 127.0.0.1 9 typ host\r\n"); res.StatusCode != 204 {
 		t.Errorf("PATCH: %s %s", res.Status, body)
 	}
 	play(t, tracks)

@@ -11,11 +11,26 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// NewClient is a PeerConnection as a browser on this machine would have: H.264 and Opus.
-func NewClient(t testing.TB) *webrtc.PeerConnection {
+// NewClient is a PeerConnection as a browser on this machine would have, with pion's own
+// codecs or, if there are any, those given.
+func NewClient(t testing.TB, codecs ...webrtc.RTPCodecParameters) *webrtc.PeerConnection {
 	t.Helper()
 	var m webrtc.MediaEngine
-	if err := m.RegisterDefaultCodecs(); err != nil {
+	if len(codecs) == 0 {
+		if err := m.RegisterDefaultCodecs(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range codecs {
+		kind := webrtc.RTPCodecTypeVideo
+		if strings.HasPrefix(c.MimeType, "audio/") {
+			kind = webrtc.RTPCodecTypeAudio
+		}
+		if err := m.RegisterCodec(c, kind); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := webrtc.ConfigureSimulcastExtensionHeaders(&m); err != nil {
 		t.Fatal(err)
 	}
 	var s webrtc.SettingEngine
@@ -47,8 +62,9 @@ func Offer(t testing.TB, pc *webrtc.PeerConnection) string {
 	return pc.LocalDescription().SDP
 }
 
-// Do sends a request and returns the answer with its body read.
-func Do(t testing.TB, method, url, contentType, body string) (*http.Response, string) {
+// Do sends a request and returns the answer with its body read. more is names and values of
+// headers in turn.
+func Do(t testing.TB, method, url, contentType, body string, more ...string) (*http.Response, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -58,6 +74,9 @@ func Do(t testing.TB, method, url, contentType, body string) (*http.Response, st
 	}
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
+	}
+	for i := 0; i+1 < len(more); i += 2 {
+		req.Header.Set(more[i], more[i+1])
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -4,6 +4,7 @@
 package wish
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -41,7 +43,11 @@ func Errorf(status int, format string, args ...any) error {
 
 // Session is what an offer led to.
 type Session interface {
-	AddCandidates(fragment string) error
+	// Patch takes a trickle fragment (RFC 8840): candidates; with restart, new credentials
+	// that are answered with a fragment of ours.
+	Patch(ctx context.Context, fragment string, restart bool) (answer string, err error)
+	// RemoteUfrag is the user fragment of the ICE session that is on.
+	RemoteUfrag() string
 	Done() <-chan struct{} // closed when the session is over by itself
 	Close() error          // ends it and waits for its goroutines
 }
@@ -54,30 +60,73 @@ type Endpoint struct {
 	Open func(r *http.Request, offer *Offer) (Session, string, error)
 
 	mu       sync.Mutex // guards what follows
-	sessions map[string]Session
+	sessions map[string]*tagged
 	closed   bool
 	wg       sync.WaitGroup // of requests being opened and of watchers
 }
 
+// tagged is a session with the entity tag of its ICE session (RFC 9725, section 4.3.1).
+type tagged struct {
+	Session
+	patching sync.Mutex // held by the PATCH that is served
+	etag     string     // guarded by Endpoint.mu
+}
+
+func newTag() string { return strconv.Quote(rand.Text()) }
+
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	own := strings.HasPrefix(r.URL.Path, e.Base+"/") // of a session
+	h := w.Header()
+	if o := r.Header.Get("Origin"); o != "" && sameHost(o, r.Host) {
+		h.Set("Access-Control-Allow-Origin", o)
+		h.Set("Access-Control-Expose-Headers", "Location, ETag, Accept-Patch")
+		h.Add("Vary", "Origin")
+	}
 	var err error
-	switch r.Method {
-	case http.MethodPost:
+	switch {
+	case r.Method == http.MethodPost && !own:
 		err = e.post(w, r)
-	case http.MethodPatch:
+	case r.Method == http.MethodPatch && own:
 		err = e.patch(w, r)
-	case http.MethodDelete:
+	case r.Method == http.MethodDelete && own:
 		err = e.delete(w, r)
-	case http.MethodOptions:
-		w.Header().Set("Accept-Post", typeSDP)
-		w.WriteHeader(http.StatusNoContent)
+	case r.Method == http.MethodOptions:
+		e.options(w, own)
+	case own:
+		h.Set("Allow", "PATCH, DELETE, OPTIONS")
+		err = Errorf(http.StatusMethodNotAllowed, "PATCH or DELETE this session; POST an offer one level up")
 	default:
-		w.Header().Set("Allow", "POST, PATCH, DELETE, OPTIONS")
+		h.Set("Allow", "POST, OPTIONS")
 		err = Errorf(http.StatusMethodNotAllowed, "POST an offer (%s) here", typeSDP)
 	}
 	if err != nil {
 		refuse(w, err)
 	}
+}
+
+// sameHost says whether an origin is that of the page which is served under host.
+func sameHost(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && strings.EqualFold(u.Host, host)
+}
+
+// options says what may be sent: RFC 9725, sections 4.2 and 4.3, and to browsers that ask
+// before they send.
+func (e *Endpoint) options(w http.ResponseWriter, own bool) {
+	h, methods := w.Header(), "POST, OPTIONS"
+	if own {
+		methods = "PATCH, DELETE, OPTIONS"
+		h.Set("Accept-Patch", typeFragment)
+	} else {
+		h.Set("Accept-Post", typeSDP)
+	}
+	h.Set("Allow", methods)
+	if h.Get("Access-Control-Allow-Origin") != "" {
+		h.Set("Access-Control-Allow-Methods", methods)
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match")
+		h.Set("Access-Control-Max-Age", "86400")
+	}
+	w.WriteHeader(http.StatusOK)
 }
 
 func refuse(w http.ResponseWriter, err error) {
@@ -135,9 +184,10 @@ func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) error {
 		return errors.Join(Errorf(http.StatusServiceUnavailable, "the node is stopping"), s.Close())
 	}
 	if e.sessions == nil {
-		e.sessions = map[string]Session{}
+		e.sessions = map[string]*tagged{}
 	}
-	e.sessions[id] = s
+	etag := newTag()
+	e.sessions[id] = &tagged{Session: s, etag: etag}
 	e.wg.Add(1)
 	e.mu.Unlock()
 	go func() {
@@ -148,9 +198,11 @@ func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) error {
 		}
 	}()
 
-	w.Header().Set("Content-Type", typeSDP)
-	w.Header().Set("Location", e.Base+"/"+id)
-	w.Header().Set("Access-Control-Expose-Headers", "Location")
+	h := w.Header()
+	h.Set("Content-Type", typeSDP)
+	h.Set("Location", e.Base+"/"+id)
+	h.Set("ETag", etag)
+	h.Set("Accept-Patch", typeFragment)
 	w.WriteHeader(http.StatusCreated)
 	_, _ = io.WriteString(w, answer)
 	return nil
@@ -165,11 +217,54 @@ func (e *Endpoint) patch(w http.ResponseWriter, r *http.Request) error {
 	if s == nil {
 		return Errorf(http.StatusNotFound, "no such session")
 	}
-	if err := s.AddCandidates(fragment); err != nil {
-		return Errorf(http.StatusBadRequest, "bad candidate: %w", err)
+	s.patching.Lock()
+	defer s.patching.Unlock()
+	restart, err := e.precondition(s, r.Header.Values("If-Match"), fragment)
+	if err != nil {
+		return err
 	}
-	w.WriteHeader(http.StatusNoContent)
+	answer, err := s.Patch(r.Context(), fragment, restart)
+	if err != nil {
+		return Errorf(http.StatusBadRequest, "bad fragment: %w", err)
+	}
+	if !restart {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	etag := newTag()
+	e.mu.Lock()
+	s.etag = etag
+	e.mu.Unlock()
+	w.Header().Set("Content-Type", typeFragment)
+	w.Header().Set("ETag", etag)
+	_, _ = io.WriteString(w, answer)
 	return nil
+}
+
+// precondition says whether a fragment restarts ICE (If-Match: *) or adds candidates to the
+// ICE session of the given tag. RFC 9725 wants the header always; a fragment without it
+// passes if it is plainly of the session that is on, since clients older than the RFC
+// do not send it.
+func (e *Endpoint) precondition(s *tagged, match []string, fragment string) (restart bool, err error) {
+	e.mu.Lock()
+	etag := s.etag
+	e.mu.Unlock()
+	switch ufrag := attribute(fragment, "ice-ufrag"); {
+	case len(match) == 1 && strings.TrimSpace(match[0]) == "*":
+		return true, nil
+	case len(match) == 0 && (ufrag == "" || ufrag == s.RemoteUfrag()):
+		return false, nil
+	case len(match) == 0:
+		return false, Errorf(http.StatusPreconditionRequired, "say If-Match: the session's ETag, or * to restart ICE")
+	}
+	for _, list := range match {
+		for tag := range strings.SplitSeq(list, ",") {
+			if strings.TrimSpace(tag) == etag {
+				return false, nil
+			}
+		}
+	}
+	return false, Errorf(http.StatusPreconditionFailed, "ICE was restarted meanwhile: this is not the session's ETag")
 }
 
 func (e *Endpoint) delete(w http.ResponseWriter, r *http.Request) error {
@@ -183,7 +278,7 @@ func (e *Endpoint) delete(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (e *Endpoint) find(r *http.Request) Session {
+func (e *Endpoint) find(r *http.Request) *tagged {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.sessions[path.Base(r.URL.Path)]

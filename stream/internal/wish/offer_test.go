@@ -43,12 +43,13 @@ func TestOffer(t *testing.T) {
 	}
 }
 
-func TestCandidates(t *testing.T) {
-	got, err := candidates("a=ice-ufrag:x\r\nm=audio 9 RTP/AVP 0\r\na=mid:a\r\na=candidate:1 1 udp 1 1.2.3.4 5 typ host\r\na=end-of-candidates\r\n")
-	if err != nil || len(got) != 1 || got[0].Candidate != "candidate:1 1 udp 1 1.2.3.4 5 typ host" || *got[0].SDPMid != "a" {
+func TestFragment(t *testing.T) {
+	f, err := parseFragment("a=ice-ufrag:x\r\nm=audio 9 RTP/AVP 0\r\na=mid:a\r\na=candidate:1 1 udp 1 1.2.3.4 5 typ host\r\na=end-of-candidates\r\n")
+	got := f.candidates
+	if err != nil || f.ufrag != "x" || len(got) != 1 || got[0].Candidate != "candidate:1 1 udp 1 1.2.3.4 5 typ host" || *got[0].SDPMid != "a" {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := candidates(strings.Repeat("a=candidate:1\n", maxCandidates+1)); err == nil {
+	if _, err := parseFragment(strings.Repeat("a=candidate:1\n", maxCandidates+1)); err == nil {
 		t.Error("candidates without end pass")
 	}
 }
@@ -56,6 +57,8 @@ func TestCandidates(t *testing.T) {
 func FuzzOffer(f *testing.F) {
 	f.Add(chromium)
 	f.Fuzz(func(_ *testing.T, text string) {
+		fr, _ := parseFragment(text)
+		answerFragment(fr.into(text))
 		if o, err := ParseOffer(text); err == nil {
 			o.H264("42e0", "")
 			o.Opus()
@@ -63,7 +66,46 @@ func FuzzOffer(f *testing.F) {
 	})
 }
 
-func FuzzCandidates(f *testing.F) {
+func FuzzFragment(f *testing.F) {
 	f.Add("a=mid:0\r\na=candidate:1 1 udp 1 1.2.3.4 5 typ host\r\n")
-	f.Fuzz(func(_ *testing.T, text string) { _, _ = candidates(text) })
+	f.Fuzz(func(_ *testing.T, text string) { _, _ = parseFragment(text) })
+}
+
+func TestTakeHighest(t *testing.T) {
+	for _, c := range []struct{ rids, simulcast, program, want string }{
+		{"q send|h send|f send", "send q;h;f", "", "f"},
+		{"f send|h send|q send", "send f;h;q", "", "f"},
+		{"l send|m send|h send", "send l;m;h", "", "h"},
+		{"a send|b send", "send a;b", "", "b"},
+		{"0 send|1 send|2 send", "send 0;1;2", "Mozilla/5.0 (OBS-Studio/32.0.1; Linux x86_64)", "0"},
+		{"0 send|1 send|2 send", "send 0;1;~2", "Mozilla/5.0 Chrome/140", "2"},
+		{"1 send pt=96;max-width=320;max-height=180|2 send max-width=1280;max-height=720|3 send max-width=640;max-height=360", "send 1;2;3", "", "2"},
+		{"only send", "send only", "", "only"},
+		{"a send|b send", "recv x send a,b;b", "", "b"},
+		{"a send", "", "", ""},
+		{"", "send a;b", "", ""},
+	} {
+		o := &Offer{SDP: "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"}
+		for rid := range strings.SplitSeq(c.rids, "|") {
+			o.SDP += "a=rid:" + rid + "\r\n"
+		}
+		if c.simulcast != "" {
+			o.SDP += "a=simulcast:" + c.simulcast + "\r\n"
+		}
+		if got := o.TakeHighest(c.program); got != c.want {
+			t.Errorf("%s %s: %q, want %q", c.rids, c.simulcast, got, c.want)
+		}
+		if c.want != "" && (strings.Count(o.SDP, "a=rid:") != 1 || !strings.Contains(o.SDP, "a=simulcast:send "+c.want+"\r\n")) {
+			t.Errorf("%s: the offer is left as\n%s", c.rids, o.SDP)
+		}
+	}
+}
+
+func FuzzSimulcast(f *testing.F) {
+	f.Add("v=0\r\na=rid:f send max-width=1280\r\na=rid:q send\r\na=simulcast:send q;f\r\n", "OBS-Studio")
+	f.Fuzz(func(_ *testing.T, text, program string) {
+		o := &Offer{SDP: text}
+		o.TakeHighest(program)
+		o.TakeHighest(program)
+	})
 }

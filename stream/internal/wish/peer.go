@@ -20,8 +20,6 @@ const (
 	connectWait = 15 * time.Second
 	// gatherWait caps gathering: there are host candidates only.
 	gatherWait = 2 * time.Second
-	// maxCandidates bounds one PATCH.
-	maxCandidates = 64
 )
 
 // PeerConfig for NewPeer.
@@ -43,6 +41,10 @@ type Peer struct {
 	once sync.Once
 	up   sync.Once
 	wait *time.Timer
+
+	mu    sync.Mutex // guards what follows
+	offer string     // that is in force
+	ufrag string
 }
 
 // NewPeer makes a Peer. Close it.
@@ -89,6 +91,9 @@ func newAPI(cfg PeerConfig) (*webrtc.API, error) {
 	if err == nil && cfg.Receive {
 		err = webrtc.ConfigureTWCCSender(m, ir)
 	}
+	if err == nil && cfg.Receive {
+		err = webrtc.ConfigureSimulcastExtensionHeaders(m)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +114,20 @@ func newAPI(cfg PeerConfig) (*webrtc.API, error) {
 
 // Offered sets the offer.
 func (p *Peer) Offered(offer *Offer) error {
-	return p.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer.SDP})
+	if err := p.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer.SDP}); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.offer, p.ufrag = offer.SDP, attribute(offer.SDP, "ice-ufrag")
+	return nil
+}
+
+// RemoteUfrag is the user fragment of the ICE session that is on.
+func (p *Peer) RemoteUfrag() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ufrag
 }
 
 // Answer makes the answer, with every candidate in it.
@@ -132,35 +150,42 @@ func (p *Peer) Answer(ctx context.Context) (string, error) {
 	return p.LocalDescription().SDP, nil
 }
 
-// AddCandidates takes the candidates of a trickle fragment (RFC 8840).
-func (p *Peer) AddCandidates(fragment string) error {
-	list, err := candidates(fragment)
-	for _, c := range list {
+// Patch takes a trickle fragment. A restart is the old offer with the fragment's
+// credentials, since nothing else may change (RFC 9725, section 4.3.3).
+func (p *Peer) Patch(ctx context.Context, text string, restart bool) (string, error) {
+	f, err := parseFragment(text)
+	if err != nil {
+		return "", err
+	}
+	if !restart {
+		return "", p.add(f)
+	}
+	if f.ufrag == "" || f.pwd == "" {
+		return "", errors.New("a restart needs ice-ufrag and ice-pwd")
+	}
+	if f.ufrag == p.RemoteUfrag() {
+		return "", errors.New("a restart needs another ice-ufrag")
+	}
+	p.mu.Lock()
+	offer := p.offer
+	p.mu.Unlock()
+	if err := p.Offered(&Offer{SDP: f.into(offer)}); err != nil {
+		return "", err
+	}
+	answer, err := p.Answer(ctx)
+	if err != nil {
+		return "", err
+	}
+	return answerFragment(answer), p.add(f)
+}
+
+func (p *Peer) add(f fragment) error {
+	for _, c := range f.candidates {
 		if err := p.AddICECandidate(c); err != nil {
 			return err
 		}
 	}
-	return err
-}
-
-// candidates reads a trickle fragment; it never panics.
-func candidates(fragment string) ([]webrtc.ICECandidateInit, error) {
-	var out []webrtc.ICECandidateInit
-	mid := "0"
-	for line := range strings.Lines(fragment) {
-		line = strings.TrimSpace(line)
-		if m, ok := strings.CutPrefix(line, "a=mid:"); ok {
-			mid = m
-		}
-		if c, ok := strings.CutPrefix(line, "a=candidate:"); ok {
-			if len(out) == maxCandidates {
-				return nil, errors.New("too many candidates")
-			}
-			at := mid
-			out = append(out, webrtc.ICECandidateInit{Candidate: "candidate:" + c, SDPMid: &at})
-		}
-	}
-	return out, nil
+	return nil
 }
 
 // Done is closed when the connection is over.
