@@ -8,6 +8,7 @@ package dht
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -48,6 +49,9 @@ var (
 	ErrNotReached = errors.New("nobody in the DHT could be asked (hint: check --bootstrap and the network)")
 	// ErrClosedRoom: the room admits by password or key, and none was given.
 	ErrClosedRoom = errors.New("the room is closed")
+	// ErrNeedsPassword and ErrNeedsKey say which.
+	ErrNeedsPassword = fmt.Errorf("%w: it needs a password (hint: --password-file FILE, or - to be asked)", ErrClosedRoom)
+	ErrNeedsKey      = fmt.Errorf("%w: it needs an OpenPGP key (hint: --pgp-key FILE, or --gpg)", ErrClosedRoom)
 	// ErrRefused: the password is wrong, or the key is not admitted.
 	ErrRefused = errors.New("not admitted")
 )

@@ -368,7 +368,7 @@ func (k Keys) unlock(ctx context.Context, room pubKey, a Admission, epoch uint16
 	case a == PGP && k.PGP != nil:
 		return unlockPGP(ctx, wrapped, k.PGP, chunks)
 	case a == Password:
-		return s, fmt.Errorf("%w: it needs a password (hint: --password-file FILE, or - to be asked)", ErrClosedRoom)
+		return s, ErrNeedsPassword
 	}
-	return s, fmt.Errorf("%w: it needs an OpenPGP key (hint: --pgp-key FILE, or --gpg)", ErrClosedRoom)
+	return s, ErrNeedsKey
 }

@@ -29,13 +29,21 @@ func createCommand() *cobra.Command {
 		name   string
 		anyone bool
 		asJSON bool
+		lock   lockFlags
 	)
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Make a room, keep its key, print its ticket",
-		Long: `Make an open room whose key stays in the home directory, with this node as its
-speaker, and print its ticket. No node is run: if a --bootstrap answers, the room's
-record is put there once and the address goes into the ticket.`,
+		Long: `Make a room whose key stays in the home directory, with this node as its speaker, and
+print its ticket. No node is run: if a --bootstrap answers, the room's record is put there
+once and the address goes into the ticket.
+
+The room is open to all who have the ticket, unless it is given a password or the
+OpenPGP keys of those who may enter. The record of a password room is public, so
+anybody can try passwords on it offline: --password-generate makes one that stands that.`,
+		Example: `  wfnode create --name lecture
+  wfnode create --name board --password-generate
+  wfnode create --name staff --pgp-recipient ann.asc --pgp-recipient bob.asc`,
 		Args: takes(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("name") {
@@ -49,7 +57,7 @@ record is put there once and the address goes into the ticket.`,
 				return err
 			}
 			out := newOutput(cmd, asJSON)
-			return create(cmd, at.dir, name, anyone, n, out)
+			return create(cmd, at.dir, name, anyone, &lock, n, out)
 		},
 	}
 	at.add(cmd.Flags())
@@ -57,12 +65,11 @@ record is put there once and the address goes into the ticket.`,
 	cmd.Flags().StringVar(&name, "name", "", "name of the room (default: this machine's)")
 	cmd.Flags().BoolVar(&anyone, "anyone-speaks", false, "let every member speak")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object per event on standard output")
-	notYet(cmd.Flags(), "password-file", "`FILE` with the password to enter with")
-	notYet(cmd.Flags(), "pgp-recipient", "OpenPGP key `FILE` of who may enter")
+	lock.add(cmd.Flags())
 	return cmd
 }
 
-func create(cmd *cobra.Command, dir, name string, anyone bool, n network, out *output) error {
+func create(cmd *cobra.Command, dir, name string, anyone bool, lock *lockFlags, n network, out *output) error {
 	h, err := home.Open(dir)
 	if err != nil {
 		return err
@@ -75,7 +82,15 @@ func create(cmd *cobra.Command, dir, name string, anyone bool, n network, out *o
 	if err != nil {
 		return fmt.Errorf("identity: %w", err)
 	}
-	r, room, err := makeRoom(name, self, anyone)
+	r, err := newRoom(name, self, anyone)
+	if err != nil {
+		return err
+	}
+	password, err := lock.apply(cmd, &r, out)
+	if err != nil {
+		return err
+	}
+	room, err := signRoom(&r)
 	if err != nil {
 		return err
 	}
@@ -83,6 +98,9 @@ func create(cmd *cobra.Command, dir, name string, anyone bool, n network, out *o
 		return err
 	}
 	out.say("room", r.ID.String())
+	if password != "" {
+		out.say("password", password)
+	}
 	ticket := dht.Ticket{Room: r.ID, Name: r.Name}
 	if len(n.contacts) > 0 {
 		switch err := putOnce(cmd.Context(), n, room); {

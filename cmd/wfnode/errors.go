@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/watergy/waterfall/dht"
 )
 
 // Exit codes (INTERFACE).
@@ -37,6 +39,9 @@ func exitCode(err error) int {
 	var coded *codedError
 	if errors.As(err, &coded) {
 		return coded.code
+	}
+	if errors.Is(err, dht.ErrRefused) || errors.Is(err, dht.ErrClosedRoom) {
+		return exitRefused
 	}
 	return exitFailed
 }

@@ -89,6 +89,7 @@ func (f *netFlags) parse(cmd *cobra.Command, hints []ma.Multiaddr) (network, err
 type nodeFlags struct {
 	homeFlags
 	netFlags
+	keyFlags
 	stun                  []string
 	console, rtsp, uplink string
 	slots                 int
@@ -111,10 +112,7 @@ func (f *nodeFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.tokenFile, "token-file", "", "`FILE` with the token that WHIP and API ask for; needed for a console beyond loopback")
 	fs.StringVar(&f.stunListen, "stun-listen", "", "`ADDR` where a bootstrap node answers STUN, or none (default: port 3478)")
 	fs.BoolVar(&f.json, "json", false, "one JSON object per event on standard output")
-	notYet(fs, "password-file", "`FILE` with the room's password")
-	notYet(fs, "pgp-key", "OpenPGP key `FILE` to prove membership with")
-	notYet(fs, "gpg", "prove membership through gpg")
-	fs.Lookup("gpg").NoOptDefVal = "true"
+	f.keyFlags.add(fs)
 }
 
 // nodeConfig reads the flags into a node's configuration.

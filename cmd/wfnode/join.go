@@ -87,6 +87,9 @@ func (f *joinFlags) run(cmd *cobra.Command, arg string) (err error) {
 	if len(n.contacts) == 0 && !n.mdns {
 		return usagef("nobody to ask for the room: no bootstrap node is known, and --mdns is off (hint: --bootstrap MULTIADDR, or the ticket instead of the bare ID)")
 	}
+	if err := f.load(cmd); err != nil {
+		return err
+	}
 	r, err := f.startNode(cmd, n, nil)
 	if err != nil {
 		return err
@@ -96,7 +99,7 @@ func (f *joinFlags) run(cmd *cobra.Command, arg string) (err error) {
 		openBrowser(r.console.URL(), n)
 	}
 	ctx := cmd.Context()
-	room, err := openTarget(ctx, r.home, r.node.Host(), t)
+	room, err := openTarget(ctx, r.home, r.node.Host(), t, &f.keyFlags)
 	if err != nil {
 		return err
 	}

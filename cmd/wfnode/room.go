@@ -23,7 +23,10 @@ func roomCommand() *cobra.Command {
 		Args:  knownCommand,
 		RunE:  showHelp,
 	}
-	cmd.AddCommand(roomListCommand(), roomMembersCommand())
+	cmd.AddCommand(
+		roomListCommand(), roomMembersCommand(), roomAdmitCommand(), roomRemoveCommand(),
+		roomPasswordCommand(), roomSpeakerCommand(),
+	)
 	return cmd
 }
 
@@ -33,13 +36,23 @@ func roomListCommand() *cobra.Command {
 		asJSON bool
 	)
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the rooms made here, with their tickets",
-		Args:  takes(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:   "list [ROOM]",
+		Short: "List the rooms made here, or the keys that one of them admits",
+		Args:  takes(0, 1, ""),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			h, err := home.Open(at.dir)
 			if err != nil {
 				return err
+			}
+			if len(args) > 0 {
+				t, err := findTarget(h, args[0])
+				if err != nil {
+					return err
+				}
+				if t.own == nil {
+					return refusedf("room %s was not made here (hint: --home DIR names the home directory that it was made with)", t.ticket.Room)
+				}
+				return listAdmitted(cmd, *t.own, asJSON)
 			}
 			rooms, err := h.Rooms()
 			if err != nil {
@@ -69,6 +82,7 @@ func roomMembersCommand() *cobra.Command {
 	var (
 		at     homeFlags
 		net    netFlags
+		keys   keyFlags
 		asJSON bool
 	)
 	cmd := &cobra.Command{
@@ -88,7 +102,10 @@ func roomMembersCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			members, err := listMembers(cmd.Context(), n, t)
+			if err := keys.load(cmd); err != nil {
+				return err
+			}
+			members, err := listMembers(cmd.Context(), n, h, t, &keys)
 			if err != nil {
 				return err
 			}
@@ -105,14 +122,18 @@ func roomMembersCommand() *cobra.Command {
 	}
 	at.add(cmd.Flags())
 	net.add(cmd.Flags())
+	keys.add(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object per member")
 	return cmd
 }
 
 // listMembers asks the DHT through a host that lives no longer than that.
-func listMembers(ctx context.Context, n network, t target) (members []dht.Member, err error) {
+func listMembers(ctx context.Context, n network, h *home.Home, t target, keys *keyFlags) (members []dht.Member, err error) {
 	err = withHost(ctx, n, func(ctx context.Context, host *dht.Host) error {
-		room, err := fetchRoom(ctx, host, t.ticket.Room)
+		if t.own != nil {
+			keys.keys = keptKeys(h)
+		}
+		room, err := keys.open(ctx, host, t.ticket.Room)
 		if err != nil {
 			return err
 		}

@@ -91,6 +91,9 @@ func (f *speakFlags) run(cmd *cobra.Command, arg string) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := f.load(cmd); err != nil {
+		return err
+	}
 	r, err := f.startNode(cmd, n, nil)
 	if err != nil {
 		return err
@@ -132,13 +135,17 @@ func (f *speakFlags) namedRoom(h *home.Home) (target, error) {
 // room opens the target, or makes it.
 func (f *speakFlags) room(ctx context.Context, r *running, t target) (*dht.Room, error) {
 	if t.ticket.Room != "" {
-		return openTarget(ctx, r.home, r.node.Host(), t)
+		return openTarget(ctx, r.home, r.node.Host(), t, &f.keyFlags)
 	}
-	kept, room, err := makeRoom(f.name, r.node.ID(), false)
+	kept, err := newRoom(f.name, r.node.ID(), false)
 	if err != nil {
 		return nil, err
 	}
-	return room, r.home.AddRoom(kept)
+	room, err := signRoom(&kept)
+	if err != nil {
+		return nil, err
+	}
+	return room.WithKeys(keptKeys(r.home)), r.home.AddRoom(kept)
 }
 
 // speak publishes, and beside it sees to it that the room can be found.

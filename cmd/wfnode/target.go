@@ -67,21 +67,24 @@ func ownTarget(r home.Room) (target, error) {
 	return t, nil
 }
 
-// makeRoom makes an open room owned by a new key, with this node as its first speaker.
-func makeRoom(name string, speaker peer.ID, anyone bool) (home.Room, *dht.Room, error) {
+// newRoom is an open room owned by a new key, with this node as its first speaker.
+func newRoom(name string, speaker peer.ID, anyone bool) (home.Room, error) {
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	if err != nil {
-		return home.Room{}, nil, fmt.Errorf("make a room key: %w", err)
+		return home.Room{}, fmt.Errorf("make a room key: %w", err)
 	}
-	r := home.Room{Name: name, Key: key, Speakers: []peer.ID{speaker}, AnyoneSpeaks: anyone}
-	room, err := signRoom(&r)
-	return r, room, err
+	id, err := peer.IDFromPrivateKey(key)
+	if err != nil {
+		return home.Room{}, fmt.Errorf("make a room key: %w", err)
+	}
+	return home.Room{ID: id, Name: name, Key: key, Speakers: []peer.ID{speaker}, AnyoneSpeaks: anyone, Epoch: 1}, nil
 }
 
 // signRoom makes a record of r that is good for another 30 days.
 func signRoom(r *home.Room) (*dht.Room, error) {
 	room, err := dht.CreateRoom(r.Key, dht.RoomOptions{
 		Name: r.Name, Speakers: r.Speakers, AnyoneSpeaks: r.AnyoneSpeaks, Now: time.Now(),
+		Epoch: r.Epoch, Lock: r.Lock,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("sign the room's record: %w", err)
@@ -91,20 +94,31 @@ func signRoom(r *home.Room) (*dht.Room, error) {
 }
 
 // openTarget gets the room: signed anew if its key is here, else from the DHT.
-func openTarget(ctx context.Context, h *home.Home, host *dht.Host, t target) (*dht.Room, error) {
+func openTarget(ctx context.Context, h *home.Home, host *dht.Host, t target, k *keyFlags) (*dht.Room, error) {
 	if t.own != nil {
 		room, err := signRoom(t.own)
 		if err != nil {
 			return nil, err
 		}
-		return room, h.SaveRoom(*t.own)
+		return room.WithKeys(keptKeys(h)), h.SaveRoom(*t.own)
 	}
-	return fetchRoom(ctx, host, t.ticket.Room)
+	return k.open(ctx, host, t.ticket.Room)
+}
+
+// keptKeys open what was made here, also after another process changed it.
+func keptKeys(h *home.Home) dht.Keys {
+	return dht.Keys{Secret: func(id peer.ID, epoch uint16) (secret [32]byte, ok bool) {
+		r, err := h.Room(id.String())
+		if err != nil || r.Lock == nil || max(r.Epoch, 1) != epoch {
+			return secret, false
+		}
+		return r.Lock.Secret, true
+	}}
 }
 
 // fetchRoom asks the DHT, from when a bootstrap node answers, until it is clear that the
 // room is there or is not. Nodes found by mDNS may know it when no bootstrap node answers.
-func fetchRoom(ctx context.Context, host *dht.Host, id peer.ID) (*dht.Room, error) {
+func fetchRoom(ctx context.Context, host *dht.Host, id peer.ID, keys dht.Keys) (*dht.Room, error) {
 	outer := ctx
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	booted := make(chan error, 1)
@@ -123,7 +137,7 @@ func fetchRoom(ctx context.Context, host *dht.Host, id peer.ID) (*dht.Room, erro
 			ready = nil
 		case <-pause.C:
 		}
-		room, err := host.FetchRoom(ctx, id)
+		room, err := host.FetchRoomWith(ctx, id, keys)
 		switch {
 		case err == nil:
 			return room, nil

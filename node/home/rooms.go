@@ -14,6 +14,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/watergy/waterfall/dht"
 )
 
 // maxName bounds a room's name in bytes, as the room record does.
@@ -28,6 +30,11 @@ type Room struct {
 	AnyoneSpeaks bool
 	Record       []byte   // as last signed
 	Bootstrap    []string // multiaddrs with /p2p/ that went into its ticket
+
+	Epoch      uint16    // of the secret; 0 means 1
+	Lock       *dht.Lock // of a closed room: its secret, and how that is wrapped
+	Recipients [][]byte  // OpenPGP public keys that a PGP room admits
+	Hidden     [][]byte  // and those that it hides
 }
 
 // roomFile is a Room on disk: rooms/<id>.json, mode 0600 since it holds the key.
@@ -38,6 +45,10 @@ type roomFile struct {
 	AnyoneSpeaks bool      `json:"anyone_speaks,omitempty"`
 	Record       []byte    `json:"record"`
 	Bootstrap    []string  `json:"bootstrap,omitempty"`
+	Epoch        uint16    `json:"epoch,omitempty"`
+	Lock         *dht.Lock `json:"lock,omitempty"`
+	Recipients   [][]byte  `json:"pgp_recipients,omitempty"`
+	Hidden       [][]byte  `json:"pgp_hidden,omitempty"`
 }
 
 // ErrNoRoom is that no room of that name or ID was made here.
@@ -79,6 +90,7 @@ func (h *Home) SaveRoom(r Room) error {
 	b, err := json.MarshalIndent(roomFile{
 		Name: r.Name, Key: key, Speakers: r.Speakers, AnyoneSpeaks: r.AnyoneSpeaks,
 		Record: r.Record, Bootstrap: r.Bootstrap,
+		Epoch: r.Epoch, Lock: r.Lock, Recipients: r.Recipients, Hidden: r.Hidden,
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("keep the room: %w", err)
@@ -158,5 +170,6 @@ func readRoom(path, id string) (Room, error) {
 	return Room{
 		ID: owner, Name: f.Name, Key: key, Speakers: f.Speakers, AnyoneSpeaks: f.AnyoneSpeaks,
 		Record: f.Record, Bootstrap: f.Bootstrap,
+		Epoch: f.Epoch, Lock: f.Lock, Recipients: f.Recipients, Hidden: f.Hidden,
 	}, nil
 }
