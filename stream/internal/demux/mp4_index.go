@@ -90,6 +90,10 @@ func editShift(b []byte, movieRate, rate int64) int64 {
 	return shift
 }
 
+// maxSame bounds the samples of a track that all have one size: the file need not hold a
+// number for each.
+const maxSame = 1 << 20
+
 // list makes the track's samples out of its tables; none if the file is in fragments.
 func (t *mp4Track) list(tables map[string][]byte) error {
 	sizes := &fields{b: tables["stsz"]}
@@ -98,7 +102,7 @@ func (t *mp4Track) list(tables map[string][]byte) error {
 	}
 	sizes.u32()
 	same, count := sizes.u32(), int(sizes.u32())
-	if sizes.bad || count > maxSamples || same == 0 && count > len(sizes.b)/4 {
+	if sizes.bad || count > maxSamples || same == 0 && count > len(sizes.b)/4 || same != 0 && count > maxSame {
 		return errMP4
 	}
 	offsets, long := &fields{b: tables["stco"]}, false
