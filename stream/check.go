@@ -13,7 +13,8 @@ const (
 	maxPromises  = 1 << 13     // sums kept of packets that have yet to come
 	promiseAge   = 2 * lostAfter
 	maxForgeries = 256
-	holdingBack  = 600 * time.Millisecond // nothing signed for this long while media comes: say so to those below
+	holdingBack  = 600 * time.Millisecond // nothing signed for this long …
+	holdingFew   = 4                      // … and so many times as long as it should take, while media comes: say so below
 )
 
 // Forgery is a packet that is not what the speaker has signed.
@@ -249,14 +250,22 @@ func (h *History) Forgeries(after uint64) ([]Forgery, uint64) {
 	return slices.Clone(list[max(0, len(list)-int(min(h.check.forged-after, maxForgeries))):]), h.check.forged
 }
 
-// Proofs counts the manifests taken; ok is false for a History that checks nothing.
-func (h *History) Proofs() (n uint64, ok bool) {
+// Proofs counts the manifests taken and says how often one is due; 0: nothing is checked.
+func (h *History) Proofs() (n uint64, every time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.check == nil {
-		return 0, false
+		return 0, 0
 	}
-	return h.check.proofs, true
+	return h.check.proofs, h.proofDue()
+}
+
+// proofDue is how often a manifest comes while media does. Caller holds mu.
+func (h *History) proofDue() time.Duration {
+	if h.key.To > 0 {
+		return manifestEvery
+	}
+	return manifestEveryAudio
 }
 
 // prove looks at a packet that has just come in the light of what is signed; false means

@@ -326,7 +326,7 @@ func (h *History) Starving(now time.Time) time.Duration {
 	}
 	d := max(0, now.Sub(h.alive))
 	if c := h.check; c != nil && !c.bareAt.IsZero() {
-		if bare := now.Sub(c.bareAt); bare >= holdingBack {
+		if bare := now.Sub(c.bareAt); bare >= max(holdingBack, holdingFew*h.proofDue()) {
 			d = max(d, bare)
 		}
 	}

@@ -230,7 +230,7 @@ func (t *track) retreat(end uint64, since time.Time) {
 	for i := len(t.holes) - 1; i >= 0 && t.next > end; i-- {
 		o := &t.holes[i]
 		if o.to != t.next || !o.seen.Before(since) {
-			return
+			break
 		}
 		t.next = max(o.from, end)
 		if o.from >= end {
@@ -239,7 +239,7 @@ func (t *track) retreat(end uint64, since time.Time) {
 			o.to = end
 		}
 	}
-	if t.next <= t.first {
+	if t.next <= t.first && t.started.Before(since) {
 		t.begun = false
 		clear(t.slots)
 	}

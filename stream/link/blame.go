@@ -16,8 +16,9 @@ const (
 	incidentGap   = time.Second // what is retracted within is one incident: leaving a forger takes a moment
 	incidentTime  = 30 * time.Second
 	maxIncidents  = 3
-	bareLooks     = 20 // takeTicks with media and no manifest, 1 s of a process that runs
-	excusedLooks  = 5 * bareLooks
+	bareLooks     = 20 // takeTicks with media and no manifest, 1 s of a process that runs …
+	bareFew       = 5  // … and so many times as long as one should take
+	excusedFactor = 5
 	excuseTime    = 500 * time.Millisecond
 	starveTellGap = heartbeatEvery
 )
@@ -75,10 +76,10 @@ func (l *Link) judge(t *take, now time.Time) time.Time {
 			next = due
 		}
 	}
-	if proofs, ok := t.h.Proofs(); ok && now.Sub(s.lookAt) >= takeTick {
-		limit := bareLooks
+	if proofs, every := t.h.Proofs(); every > 0 && now.Sub(s.lookAt) >= takeTick {
+		limit := max(bareLooks, bareFew*int(every/takeTick))
 		if now.Sub(s.excused) < excuseTime {
-			limit = excusedLooks
+			limit *= excusedFactor
 		}
 		if proofs != s.proofs {
 			s.bare = 0

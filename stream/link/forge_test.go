@@ -215,6 +215,68 @@ func TestForgingRelay(t *testing.T) {
 	}
 }
 
+// TestRetractingForger hangs a child below one that forges and says each time that it was
+// not itself: that is believed twice.
+func TestRetractingForger(t *testing.T) {
+	vnet.Run(t, vnet.Config{Seed: 2, DefaultDelay: 20 * time.Millisecond}, func(t *testing.T, n *vnet.Network) {
+		src, key := newSigner(t)
+		defer src.pub.Close()
+		stop := src.talk(t)
+		defer stop()
+		speaker, relay, child := virtual(t, n, "1.2.3.1", vnet.HostConfig{}), virtual(t, n, "1.2.3.2", vnet.HostConfig{}), virtual(t, n, "1.2.3.3", vnet.HostConfig{})
+		in, out, far := src.far(), src.checking(key), src.checking(key)
+		down, up := pair(t, relay, speaker)
+		down.Serve(src.h)
+		up.Take(in)
+		f := newForger(t, relay, in, out, forgeries(src.seal, nil)["changes packets"])
+		down, bad := pair(t, child, relay)
+		down.Serve(out)
+		bad.Take(far)
+		child.wait(bad, Flowing)
+		time.Sleep(time.Second)
+		close(f.began)
+		first := <-f.first
+		time.Sleep(1500 * time.Millisecond)
+		if ev, ok := child.find(bad, Forged); ok {
+			t.Errorf("left after %v: %v", time.Since(first), ev.Err)
+		}
+		ev := child.wait(bad, Forged)
+		if left := time.Since(first); left > 4*time.Second || !errors.Is(ev.Err, errIncidents) {
+			t.Errorf("left after %v: %v", left, ev.Err)
+		}
+	})
+}
+
+// TestMissingManifestsAreNobodysFault cuts the manifests off far above: a relay that says
+// that it has none is not blamed before its own parent would be.
+func TestMissingManifestsAreNobodysFault(t *testing.T) {
+	vnet.Run(t, vnet.Config{Seed: 2, DefaultDelay: 20 * time.Millisecond}, func(t *testing.T, n *vnet.Network) {
+		src, key := newSigner(t)
+		defer src.pub.Close()
+		stop := src.talk(t)
+		defer stop()
+		speaker, relay, child := virtual(t, n, "1.2.3.1", vnet.HostConfig{}), virtual(t, n, "1.2.3.2", vnet.HostConfig{}), virtual(t, n, "1.2.3.3", vnet.HostConfig{})
+		in, honest, far := src.far(), src.checking(key), src.checking(key)
+		down, up := pair(t, relay, speaker)
+		down.Serve(src.h)
+		up.Take(in)
+		f := newForger(t, relay, in, honest, forgeries(src.seal, nil)["drops manifests"])
+		down, good := pair(t, child, relay)
+		down.Serve(honest)
+		good.Take(far)
+		child.wait(good, Flowing)
+		time.Sleep(time.Second)
+		close(f.began)
+		time.Sleep(3 * time.Second)
+		if ev, ok := child.find(good, Forged); ok {
+			t.Errorf("the honest relay is blamed: %v", ev.Err)
+		}
+		if _, ok := child.find(good, Starved); !ok {
+			t.Error("the child does not know that its parent starves")
+		}
+	})
+}
+
 // play plays h to its end; an error says what should not have been played, or was not.
 func play(t *testing.T, h *stream.History, src *speaker) chan error {
 	p := stream.NewPlayer(h, src.seal, stream.PlayerConfig{HoleWait: 2 * time.Second})
