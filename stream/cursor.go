@@ -18,6 +18,7 @@ type Cursor struct {
 	ready  chan struct{} // holds a token when there may be more; capacity 1
 	// guarded by h.mu
 	armed   bool     // in h.waiting
+	onReady func()   // nil: a token in ready
 	head    []Packet // goes first
 	skipped uint64
 }
@@ -211,6 +212,11 @@ func (c *Cursor) skip(next uint64) {
 	c.skipped += to - c.pos
 	c.pos = to
 }
+
+// OnReady has f called, by the goroutine that Releases the history, where Ready would
+// get a token otherwise: one wake-up then serves all children. Call it before the first
+// read. What comes outside of a Hold still gives a token.
+func (c *Cursor) OnReady(f func()) { c.onReady = f }
 
 // Ready gets a token when there may be more to Poll.
 func (c *Cursor) Ready() <-chan struct{} { return c.ready }

@@ -42,6 +42,9 @@ type History struct {
 	check   *checker            // nil: what is put is trusted
 	source  bool                // a Publisher writes here
 	forge   func(Packet) Packet // tests
+	holds   int                 // callers of Hold: nobody is woken …
+	due     [2]uint16           // … for these tracks yet: those of children, of players
+	calls   []*Cursor           // Release's own
 	ended   bool
 	alive   time.Time // last sign that those above have the stream
 	sweep   time.Time // when holes were last looked at for loss
@@ -151,9 +154,54 @@ func (h *History) push(e entry) {
 // at is the entry of log index i. Caller holds mu.
 func (h *History) at(i uint64) *entry { return &h.log[i&uint64(len(h.log)-1)] }
 
+// Hold keeps cursors asleep until Release, so that a burst wakes each of them once.
+func (h *History) Hold() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.holds++
+}
+
+// Release ends a Hold. Cursors that are to be called (OnReady) are called by this
+// goroutine.
+func (h *History) Release() {
+	h.mu.Lock()
+	h.holds--
+	var calls []*Cursor
+	if h.holds == 0 && h.due != [2]uint16{} {
+		children, players := h.due[0], h.due[1]
+		h.due = [2]uint16{}
+		calls, h.calls = append(h.calls[:0], nil)[:0], nil
+		calls = h.rouse(children, false, calls)
+		calls = h.rouse(players, true, calls)
+	}
+	h.mu.Unlock()
+	if calls == nil {
+		return
+	}
+	for _, c := range calls {
+		c.onReady()
+	}
+	clear(calls)
+	h.mu.Lock()
+	h.calls = calls
+	h.mu.Unlock()
+}
+
 // wake lets cursors that wait for one of tracks (a bit each) go on: those of players if
 // play is set, else those of children. Caller holds mu.
 func (h *History) wake(tracks uint16, play bool) {
+	if h.holds == 0 || h.ended {
+		h.rouse(tracks, play, nil)
+	} else if play {
+		h.due[1] |= tracks
+	} else {
+		h.due[0] |= tracks
+	}
+}
+
+// rouse wakes them now; those that are to be called are appended to calls instead,
+// unless that is nil. Caller holds mu.
+func (h *History) rouse(tracks uint16, play bool, calls []*Cursor) []*Cursor {
 	still := h.waiting[:0]
 	for _, c := range h.waiting {
 		if c.tracks&tracks == 0 || c.play != play {
@@ -161,6 +209,10 @@ func (h *History) wake(tracks uint16, play bool) {
 			continue
 		}
 		c.armed = false
+		if c.onReady != nil && calls != nil {
+			calls = append(calls, c)
+			continue
+		}
 		select {
 		case c.ready <- struct{}{}:
 		default:
@@ -168,6 +220,7 @@ func (h *History) wake(tracks uint16, play bool) {
 	}
 	clear(h.waiting[len(still):])
 	h.waiting = still
+	return calls
 }
 
 // expire counts holes that were not filled in time as lost. Caller holds mu.

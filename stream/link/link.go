@@ -18,6 +18,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/watergy/waterfall/stream"
+	"github.com/watergy/waterfall/stream/internal/burst"
 )
 
 const (
@@ -48,8 +49,9 @@ type Link struct {
 	pc         *webrtc.PeerConnection
 	dc         *webrtc.DataChannel
 	track      *outTrack
-	ufrag, pwd string // ICE, own
-	via        uint32 // marks the packets that came over it, among the engine's links
+	path       *burst.Path // of all media
+	ufrag, pwd string      // ICE, own
+	via        uint32      // marks the packets that came over it, among the engine's links
 
 	out   chan []byte   // control messages to send
 	inbox chan struct{} // a token for each control message that awaits the events' reader

@@ -23,6 +23,8 @@ import (
 	"github.com/pion/logging"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/watergy/waterfall/stream/internal/burst"
 )
 
 // What both sides of a link know without saying it.
@@ -75,7 +77,8 @@ func newCertificate() (*webrtc.Certificate, error) {
 }
 
 // settings are pion's for one link (the figures are argued in docs/protocol-link.md).
-func (e *Engine) settings(ufrag, pwd string) (*webrtc.SettingEngine, error) {
+func (l *Link) settings() (*webrtc.SettingEngine, error) {
+	e := l.e
 	s := &webrtc.SettingEngine{LoggerFactory: &logging.DefaultLoggerFactory{Writer: io.Discard}}
 	s.DisableMediaEngineCopy(true)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
@@ -93,7 +96,7 @@ func (e *Engine) settings(ufrag, pwd string) (*webrtc.SettingEngine, error) {
 	s.EnableSctpSnap(true)
 	s.EnableSCTPZeroChecksum(true)
 	s.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM)
-	s.SetSRTPReplayProtectionWindow(1024)
+	s.SetSRTPReplayProtectionWindow(burst.ReplayWindow)
 	s.SetFireOnTrackBeforeFirstRTP(true)
 	if err := s.SetAnsweringDTLSRole(webrtc.DTLSRoleClient); err != nil {
 		return nil, err
@@ -103,18 +106,18 @@ func (e *Engine) settings(ufrag, pwd string) (*webrtc.SettingEngine, error) {
 			return nil, fmt.Errorf("port range %d–%d: %w", e.cfg.PortMin, e.cfg.PortMax, err)
 		}
 	}
-	s.SetICECredentials(ufrag, pwd)
-	if e.cfg.Net != nil {
-		s.SetNet(e.cfg.Net)
-		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
-		return s, nil
+	s.SetICECredentials(l.ufrag, l.pwd)
+	n, types := e.cfg.Net, []webrtc.NetworkType{webrtc.NetworkTypeUDP4}
+	if n == nil {
+		var err error
+		if n, err = newBufferedNet(); err != nil {
+			return nil, err
+		}
+		types = append(types, webrtc.NetworkTypeUDP6)
 	}
-	n, err := newBufferedNet()
-	if err != nil {
-		return nil, err
-	}
-	s.SetNet(n)
-	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
+	l.path = burst.New(n, &receiver{l: l})
+	s.SetNet(l.path)
+	s.SetNetworkTypes(types)
 	return s, nil
 }
 
@@ -129,7 +132,7 @@ func randomText(n int) string {
 func (l *Link) connect() error {
 	// 48 and 144 random bits; pion's own are twice as long, and an offer must be small.
 	l.ufrag, l.pwd = randomText(6), randomText(18)
-	s, err := l.e.settings(l.ufrag, l.pwd)
+	s, err := l.settings()
 	if err != nil {
 		return err
 	}
@@ -185,6 +188,11 @@ func (l *Link) equip() error {
 	l.pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
 		switch state {
 		case webrtc.PeerConnectionStateConnected:
+			// The answering side is the DTLS client (settings).
+			client := l.pc.LocalDescription().Type == webrtc.SDPTypeAnswer
+			if err := l.path.Start(l.pc, client); err != nil {
+				l.e.log.Warn("media goes the slow way", "err", err)
+			}
 			l.mu.Lock()
 			l.connected = true
 			l.mu.Unlock()
@@ -272,10 +280,10 @@ func fingerprint(c *webrtc.Certificate) ([32]byte, error) {
 	return [32]byte(b), nil
 }
 
-// outTrack is the sending end of a link's RTP stream.
+// outTrack is the sending end of a link's RTP stream for pion, which sends only what goes
+// out before the path has taken over.
 type outTrack struct {
 	writer atomic.Pointer[webrtc.TrackLocalWriter]
-	header rtp.Header // reused; Link.sendMu guards it
 }
 
 func (t *outTrack) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
@@ -297,37 +305,46 @@ func (t *outTrack) RID() string               { return "" }
 func (t *outTrack) StreamID() string          { return "wf" }
 func (t *outTrack) Kind() webrtc.RTPCodecType { return webrtc.RTPCodecTypeVideo }
 
-// sendBatch sends payloads as the next packets of the hop: the one place that a faster
-// way to the socket has to replace. What cannot be sent now is lost, as on any network.
-func (l *Link) sendBatch(payloads [][]byte) {
+// sendBatch sends payloads as the next packets of the hop, in one burst. It waits for
+// room in the socket's buffer if told to; false: there was none, and some were lost, as
+// on any network.
+func (l *Link) sendBatch(wait bool, payloads ...[]byte) bool {
+	l.sendMu.Lock()
+	defer l.sendMu.Unlock()
+	if !l.path.Ready() {
+		l.sendSlow(payloads)
+		return true
+	}
+	l.path.Begin(wait)
+	for _, p := range payloads {
+		l.path.Add(burst.Head{Type: payloadType, SSRC: ssrc, Seq: l.seq}, p)
+		l.seq++
+	}
+	return l.path.Flush()
+}
+
+// sendSlow sends through pion. Caller holds sendMu.
+func (l *Link) sendSlow(payloads [][]byte) {
 	w := l.track.writer.Load()
 	if w == nil {
 		return
 	}
-	l.sendMu.Lock()
-	defer l.sendMu.Unlock()
-	h := &l.track.header
 	for _, p := range payloads {
-		*h = rtp.Header{Version: 2, PayloadType: payloadType, SSRC: ssrc, SequenceNumber: l.seq}
-		if n, _ := (*w).WriteRTP(h, p); n > 0 { //nolint:errcheck // see above
+		h := rtp.Header{Version: 2, PayloadType: payloadType, SSRC: ssrc, SequenceNumber: l.seq}
+		if n, _ := (*w).WriteRTP(&h, p); n > 0 { //nolint:errcheck // see sendBatch
 			l.seq++
 		}
 	}
 }
 
-// readMedia reads the hop's packets until the link ends.
+// readMedia takes the packets that pion reads: those before the path has taken over.
 func (l *Link) readMedia(t *webrtc.TrackRemote) {
 	buf := make([]byte, readSize)
-	in := receiver{l: l}
 	for {
 		n, _, err := t.Read(buf)
 		if err != nil {
 			return
 		}
-		// Our own senders write no padding, extension or CSRC.
-		if n < rtpHeaderSize || buf[0] != 0x80 {
-			continue
-		}
-		in.packet(uint16(buf[2])<<8|uint16(buf[3]), buf[rtpHeaderSize:n], time.Now())
+		l.path.Deliver(buf[:n], time.Now())
 	}
 }

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"sync"
 	"time"
 
 	"github.com/watergy/waterfall/stream"
@@ -18,8 +19,13 @@ const (
 	maxRepairs     = 512 // packets that wait for their share
 )
 
-// serving is a stream that the other side may take. The link's mutex guards the first
-// part; the rest belongs to its sender goroutine.
+// serving is a stream that the other side may take. A goroutine of its own (run) sends
+// what is due by the clock or by what the child asked for; media that comes from
+// another node is sent by whoever brings it (push), so that one wake-up serves all
+// children.
+//
+// The link's mutex guards the first part, mine the rest. Whoever wants both takes mine
+// first.
 type serving struct {
 	l       *Link
 	h       *stream.History
@@ -33,8 +39,14 @@ type serving struct {
 	wants   []stream.Range
 	count   *streamCount
 
+	mine    sync.Mutex
 	cursor  *stream.Cursor // nil: nothing more to read
-	skipped uint64         // of cursors before this one
+	pace    time.Time      // no media before
+	blocked bool           // the socket took no more: run is to wait for it
+	timer   *time.Timer    // run's
+	buf     [sendAhead]stream.Packet
+	wires   [][]byte
+	skipped uint64 // of cursors before this one
 	sent    stream.Marks
 	last    time.Time // when media or a heartbeat was last sent
 	repairs repairs
@@ -55,6 +67,7 @@ func (l *Link) Serve(h *stream.History) {
 	l.serves[h.ID()] = &serving{
 		l: l, h: h, poke: make(chan struct{}, 1),
 		count:   l.streamLocked(h.ID()),
+		timer:   time.NewTimer(time.Hour),
 		repairs: repairs{recent: map[repairKey]time.Time{}},
 	}
 }
@@ -120,54 +133,75 @@ func (l *Link) dropped(m drop) {
 
 // run sends the stream until it is dropped, revoked or the link ends.
 func (s *serving) run() {
-	var (
-		buf   [sendAhead]stream.Packet
-		wires = make([][]byte, 0, sendAhead)
-		pace  time.Time // nothing more before
-		timer = time.NewTimer(0)
-	)
-	defer timer.Stop()
-	for s.orders() {
-		now := time.Now()
-		n := 0
-		if s.cursor != nil && !pace.After(now) {
-			var err error
-			if n, err = s.cursor.Poll(buf[:]); err != nil {
-				s.setCursor(nil)
-			}
-			pace = now.Add(time.Duration(s.media(buf[:n], wires, now)) * burstPerPacket)
-			clear(buf[:n])
+	defer s.timer.Stop()
+	for {
+		s.mine.Lock()
+		if !s.orders() {
+			s.mine.Unlock()
+			return
 		}
-		next := s.repair(now)
-		if at := s.retract(now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
-			next = at
-		}
-		s.admit(now)
-		if n > 0 && !pace.After(now) {
-			continue
-		}
-		if at := s.beat(now); next.IsZero() || at.Before(next) {
-			next = at
-		}
-		var ready <-chan struct{}
-		if pace.After(now) {
-			if pace.Before(next) {
-				next = pace
-			}
-		} else if s.cursor != nil {
-			ready = s.cursor.Ready()
-		}
-		timer.Reset(time.Until(next))
+		s.blocked = false
+		ready := s.step(time.Now(), true)
+		s.mine.Unlock()
 		select {
 		case <-ready:
 		case <-s.poke:
-		case <-timer.C:
+		case <-s.timer.C:
 		case <-s.l.dying:
 		}
 	}
 }
 
-// orders takes what has been asked since; false ends the sender.
+// push sends what has come, in the goroutine that brought it: it waits for nothing.
+func (s *serving) push() {
+	if !s.mine.TryLock() {
+		s.wake()
+		return
+	}
+	defer s.mine.Unlock()
+	if s.blocked {
+		return
+	}
+	if s.step(time.Now(), false); s.blocked || s.cursor == nil {
+		s.wake()
+	}
+}
+
+// step sends what is due, sets the timer for what is next, and returns what tells of
+// more media (nil: the timer does). It waits for the socket if told to. Caller holds mine.
+func (s *serving) step(now time.Time, wait bool) <-chan struct{} {
+	for s.cursor != nil && !s.pace.After(now) && !s.blocked {
+		n, err := s.cursor.Poll(s.buf[:])
+		if err != nil {
+			s.setCursor(nil)
+		}
+		if n == 0 {
+			break
+		}
+		s.pace = now.Add(time.Duration(s.media(s.buf[:n], now, wait)) * burstPerPacket)
+		clear(s.buf[:n])
+	}
+	next := s.repair(now, wait)
+	if at := s.retract(now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		next = at
+	}
+	s.admit(now)
+	if at := s.beat(now); next.IsZero() || at.Before(next) {
+		next = at
+	}
+	var ready <-chan struct{}
+	if s.pace.After(now) {
+		if s.pace.Before(next) {
+			next = s.pace
+		}
+	} else if s.cursor != nil {
+		ready = s.cursor.Ready()
+	}
+	s.timer.Reset(next.Sub(now))
+	return ready
+}
+
+// orders takes what has been asked since; false ends the sender. Caller holds mine.
 func (s *serving) orders() bool {
 	s.l.mu.Lock()
 	if s.l.ended || s.revoked || s.stop {
@@ -181,6 +215,8 @@ func (s *serving) orders() bool {
 	s.l.mu.Unlock()
 	if restart {
 		s.setCursor(s.h.CursorFrom(from))
+		s.cursor.OnReady(s.push)
+		s.pace = time.Time{}
 		s.sent = stream.Marks{}
 		s.repairs.clear()
 		_, s.retracting.seen = s.h.Forgeries(s.retracting.seen)
@@ -203,20 +239,19 @@ func (s *serving) setCursor(c *stream.Cursor) {
 }
 
 // media sends packets and says how many of them are history.
-func (s *serving) media(ps []stream.Packet, wires [][]byte, now time.Time) (old int) {
-	if len(ps) == 0 {
-		return 0
-	}
+func (s *serving) media(ps []stream.Packet, now time.Time, wait bool) (old int) {
 	var bytes uint64
+	s.wires = s.wires[:0]
 	for _, p := range ps {
-		wires = append(wires, p.Wire)
+		s.wires = append(s.wires, p.Wire)
 		bytes += uint64(len(p.Wire))
 		s.sent[p.Track] = max(s.sent[p.Track], p.Number+1)
 		if now.Sub(p.At) > burstAge {
 			old++
 		}
 	}
-	s.l.sendBatch(wires)
+	s.send(wait, s.wires...)
+	clear(s.wires)
 	s.last = now
 	s.repairs.rate.add(bytes, now)
 	s.l.count.mediaOut.Add(bytes)
@@ -232,6 +267,13 @@ func (s *serving) media(ps []stream.Packet, wires [][]byte, now time.Time) (old 
 		s.count.skipped += s.cursor.Skipped()
 	}
 	return old
+}
+
+// send sends packets and notes whether the socket is full.
+func (s *serving) send(wait bool, wires ...[]byte) {
+	if !s.l.sendBatch(wait, wires...) {
+		s.blocked = true
+	}
 }
 
 // beat sends a heartbeat if it is time, and says when the next one is due.
@@ -251,8 +293,11 @@ func (s *serving) heartbeat(now time.Time, m heartbeat) {
 
 // repair sends what was wanted as far as the share allows, and says when there will be
 // more of it (zero: nothing waits).
-func (s *serving) repair(now time.Time) time.Time {
+func (s *serving) repair(now time.Time, wait bool) time.Time {
 	for {
+		if s.blocked {
+			return time.Time{}
+		}
 		key, ok := s.repairs.peek()
 		if !ok {
 			return time.Time{}
@@ -266,7 +311,7 @@ func (s *serving) repair(now time.Time) time.Time {
 			continue
 		}
 		s.repairs.spend(len(p.Wire))
-		s.l.sendBatch([][]byte{p.Wire})
+		s.send(wait, p.Wire)
 		s.l.count.feedbackOut.Add(uint64(len(p.Wire)))
 		s.l.count.repairs.Add(1)
 	}

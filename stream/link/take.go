@@ -17,7 +17,6 @@ const (
 	lossMemory   = 100 * time.Millisecond
 	upstreamTime = 60 * time.Millisecond // on top of the RTT: what the parent misses too, it asks for itself
 	dropEvery    = 40 * time.Millisecond
-	chunkSize    = 32 << 10
 )
 
 // take is a stream that this link brings. The link's mutex guards it.
@@ -155,72 +154,6 @@ func (l *Link) wantHoles(t *take, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// receiver is the state of the goroutine that reads a link's media.
-type receiver struct {
-	l       *Link
-	started bool
-	next    uint16 // of the hop's sequence numbers
-	chunk   []byte // what packets are cut from: one allocation for many
-}
-
-// packet takes one packet of the hop.
-func (r *receiver) packet(seq uint16, b []byte, now time.Time) {
-	lost := r.started && int16(seq-r.next) > 0
-	if !r.started || int16(seq-r.next) >= 0 {
-		r.started, r.next = true, seq+1
-	}
-	if lost {
-		r.l.hopLoss(now)
-	}
-	if isHop(b) {
-		r.l.count.feedbackIn.Add(uint64(len(b)))
-		if m, err := parseHop(b); err == nil {
-			r.l.hop(m, now)
-		}
-		return
-	}
-	h, err := stream.ParseHeader(b)
-	if err != nil || len(b) > stream.HeaderSize+stream.MaxPayload+stream.SealSize {
-		return
-	}
-	r.media(h, b, now)
-}
-
-// media puts a packet into the history that it was taken for.
-func (r *receiver) media(h stream.Header, b []byte, now time.Time) {
-	l := r.l
-	l.count.mediaIn.Add(uint64(len(b)))
-	l.mu.Lock()
-	t := l.byTag[h.Tag]
-	if t == nil {
-		if now.Sub(l.dropAt) >= dropEvery {
-			l.dropAt = now
-			l.sendHop(drop{tag: h.Tag}.append(nil))
-		}
-		l.mu.Unlock()
-		return
-	}
-	l.heard(t, now)
-	t.count.mediaIn += uint64(len(b))
-	l.flowing(t)
-	t.suspect.media = true
-	hist, resumed := t.h, h.Number < t.upTo[h.Track]
-	l.mu.Unlock()
-
-	if len(r.chunk) < len(b) {
-		r.chunk = make([]byte, chunkSize)
-	}
-	wire := r.chunk[:len(b):len(b)]
-	copy(wire, b)
-	isNew := hist.Put(stream.Packet{Header: h, Wire: wire, At: now, Via: l.via}, resumed)
-	if isNew {
-		r.chunk = r.chunk[len(b):]
-	}
-	if !isNew || h.Track == stream.ManifestTrack {
-		l.suspect(hist)
-	}
-}
-
 // heard notes a sign of life. Caller holds mu.
 func (l *Link) heard(t *take, now time.Time) {
 	t.rhythm.heard(now)
@@ -306,5 +239,5 @@ func (l *Link) heartbeat(t *take, m heartbeat, now time.Time) {
 // sendHop sends a hop message.
 func (l *Link) sendHop(b []byte) {
 	l.count.feedbackOut.Add(uint64(len(b)))
-	l.sendBatch([][]byte{b})
+	l.sendBatch(false, b)
 }
