@@ -32,6 +32,8 @@ type live struct {
 	stepping    bool
 	watchHeads  bool
 	watchOffers bool
+	slots       int       // last given by the budget; 0: as configured
+	needUntil   time.Time // the tree has had no room, see budget
 	leaving     bool
 	onLeft      func()
 

@@ -78,6 +78,7 @@ func (n *Node) lookAround() {
 			s.room.drop(s)
 		}
 	}
+	n.budget(now)
 }
 
 // post hands f to the loop and does not wait for it. It is for tasks and pumps, never

@@ -155,6 +155,7 @@ func (r *room) add(id stream.ID, speaker peer.ID, root bool) (*live, error) {
 	r.streams[id] = s
 	r.n.streams[id] = s
 	s.step(nil)
+	r.n.budget(time.Now())
 	return s, nil
 }
 
@@ -180,10 +181,14 @@ func (r *room) drop(s *live) {
 	r.watch()
 }
 
+// manySpeak says whether there may be streams that have not been heard of yet, however many
+// there are.
+func (r *room) manySpeak() bool { return r.room.AnyoneSpeaks || len(r.room.Speakers) > 1 }
+
 // watch tells the presence what this node must hear: heads while any stream (or none
 // at all) lacks a parent, offers for those streams where it is near the top.
 func (r *room) watch() {
-	heads := r.listening && len(r.streams) == 0
+	heads := r.listening && (len(r.streams) == 0 || r.manySpeak())
 	var offers [][16]byte
 	for _, s := range r.sorted() {
 		heads = heads || s.watchHeads && !s.root()

@@ -30,6 +30,7 @@ func (n *Node) Speak(ctx context.Context, c SpeakConfig) error {
 			return nil, err
 		}
 		r.speaking = c.Input
+		r.listening = r.manySpeak() // to the others
 		r.watch()
 		return r, nil
 	})
