@@ -55,7 +55,9 @@ func (s *live) sendOffer(a tree.SendOffer) {
 				return
 			}
 			p.link = l
-			body := offerBody{below: a.Below, avoid: a.Avoid, purpose: a.Purpose, desc: desc}.append(nil)
+			body := offerBody{
+				below: a.Below, avoid: a.Avoid, desc: desc, purpose: a.Purpose, slots: uint8(min(a.Slots, 255)),
+			}.append(nil)
 			if err := s.carryOffer(a, body); err != nil {
 				s.logger().Warn("cannot send an offer", "err", err)
 			}
@@ -73,7 +75,8 @@ func (s *live) carryOffer(a tree.SendOffer, body []byte) error {
 		return err
 	}
 	s.room.n.send(a.Via, tree.Marshal(tree.StreamID(s.id), tree.HandUp{Deepest: a.Deepest, Offer: tree.Offer{
-		ID: a.Offer, Joiner: tree.NodeID(s.room.n.ID()), Purpose: a.Purpose, Below: a.Below, Avoid: a.Avoid, Raw: raw,
+		ID: a.Offer, Joiner: tree.NodeID(s.room.n.ID()), Purpose: a.Purpose, Below: a.Below, Slots: a.Slots,
+		Avoid: a.Avoid, Raw: raw,
 	}}))
 	return nil
 }
@@ -110,7 +113,7 @@ func (s *live) treeOffer(o dht.Offer) (tree.Offer, error) {
 		return tree.Offer{}, err
 	}
 	return tree.Offer{
-		ID: tree.OfferID(o.ID), Joiner: tree.NodeID(o.Joiner), Purpose: body.purpose, Below: body.below,
+		ID: tree.OfferID(o.ID), Joiner: tree.NodeID(o.Joiner), Purpose: body.purpose, Below: body.below, Slots: int(body.slots),
 		Avoid: body.avoid, Raw: o.Forward(),
 	}, nil
 }
@@ -238,21 +241,19 @@ func (r *room) answerSeen(a dht.Answer) {
 
 // offerBody is what an offer carries through dht: the size of the joiner's own
 // subtree (uvarint), the parent it has or has lost (length, bytes), its link description,
-// and the offer's purpose (1 byte, left out by newcomers and orphans).
+// the offer's purpose (1 byte) and how many children the joiner would take (1 byte).
 type offerBody struct {
 	below   int
 	avoid   tree.NodeID
 	desc    link.Description
 	purpose tree.Purpose
+	slots   uint8
 }
 
 func (o offerBody) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(max(1, o.below)))
 	b = o.desc.Append(appendID(b, o.avoid))
-	if o.purpose != tree.ToJoin {
-		b = append(b, byte(o.purpose))
-	}
-	return b
+	return append(b, byte(o.purpose), o.slots)
 }
 
 // maxID bounds a node ID; an Ed25519 peer ID has 38 bytes.
@@ -287,13 +288,10 @@ func parseOfferBody(b []byte) (offerBody, error) {
 	if err != nil {
 		return offerBody{}, fmt.Errorf("link description: %w", err)
 	}
-	o := offerBody{below: int(below), avoid: avoid, desc: d}
-	if len(b) > 0 {
-		if o.purpose = tree.Purpose(b[0]); o.purpose > tree.ToStand {
-			return offerBody{}, errBody
-		}
+	if len(b) < 2 || tree.Purpose(b[0]) > tree.ToStand {
+		return offerBody{}, errBody
 	}
-	return o, nil
+	return offerBody{below: int(below), avoid: avoid, desc: d, purpose: tree.Purpose(b[0]), slots: b[1]}, nil
 }
 
 // answerBody is what an answer carries: verdict (1 byte), 1 if the link that is there

@@ -21,7 +21,7 @@ func sampleDescription() link.Description {
 }
 
 func TestBodiesSurviveTheTrip(t *testing.T) {
-	o := offerBody{below: 300, avoid: "lost", desc: sampleDescription()}
+	o := offerBody{below: 300, avoid: "lost", desc: sampleDescription(), purpose: tree.ToStand, slots: 8}
 	gotOffer, err := parseOfferBody(o.append(nil))
 	if err != nil || !reflect.DeepEqual(gotOffer, o) {
 		t.Errorf("offer: got %+v, %v, want %+v", gotOffer, err, o)
@@ -113,10 +113,12 @@ func TestVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, b := range map[string][]byte{
-		"offer, below 300, lost parent \"lost\"": offerBody{below: 300, avoid: "lost", desc: sampleDescription()}.append(nil),
-		"answer, accepted, path root, relay":     answerBody{verdict: tree.Accepted, path: []tree.NodeID{"root", "relay"}, desc: sampleDescription()}.append(nil),
-		"answer, accepted, use link, path root":  answerBody{verdict: tree.Accepted, useLink: true, path: []tree.NodeID{"root"}}.append(nil),
-		"answer, no room":                        answerBody{verdict: tree.Full}.append(nil),
+		"offer, below 300, parent \"lost\", to move, 4 slots": offerBody{
+			below: 300, avoid: "lost", desc: sampleDescription(), purpose: tree.ToMove, slots: 4,
+		}.append(nil),
+		"answer, accepted, path root, relay":    answerBody{verdict: tree.Accepted, path: []tree.NodeID{"root", "relay"}, desc: sampleDescription()}.append(nil),
+		"answer, accepted, use link, path root": answerBody{verdict: tree.Accepted, useLink: true, path: []tree.NodeID{"root"}}.append(nil),
+		"answer, no room":                       answerBody{verdict: tree.Full}.append(nil),
 	} {
 		if want := name + "\n  " + hex.EncodeToString(b) + "\n"; !strings.Contains(string(page), want) {
 			t.Errorf("docs/protocol.md lacks\n%s", want)

@@ -43,7 +43,7 @@ func (p *Peer) runBackup() {
 	}
 	s.offer, s.until = p.newOffer(), p.now.Add(spareWait)
 	p.do(SendOffer{
-		Offer: s.offer, Via: p.parent, Purpose: ToStand, Below: p.subtree(), Avoid: p.parent,
+		Offer: s.offer, Via: p.parent, Purpose: ToStand, Below: p.subtree(), Slots: p.strength(), Avoid: p.parent,
 		Deepest: min(p.layer()+1, maxPath), // a cousin will do
 	})
 }

@@ -32,6 +32,7 @@ func (e *encoder) offer(o Offer) {
 	e.bytes([]byte(o.Joiner))
 	e.uint(uint64(o.Purpose))
 	e.uint(uint64(o.Below))
+	e.uint(uint64(o.Slots))
 	e.bytes([]byte(o.Avoid))
 	e.bytes(o.Raw)
 }
@@ -114,6 +115,7 @@ func (d *decoder) offer() Offer {
 		Joiner:  d.id(),
 		Purpose: Purpose(d.uint(uint64(purposes - 1))),
 		Below:   d.int(maxCount - 1),
+		Slots:   d.int(maxSlots),
 		Avoid:   NodeID(d.bytes(maxID)),
 		Raw:     d.bytes(maxRaw),
 	}

@@ -27,13 +27,14 @@ func (p *Peer) publish() {
 	p.stamp++
 	p.headAt = p.now
 	p.headDue = p.now.Add(headPeriod)
-	layers := p.layers()
+	layers, open := p.layers(), p.openings()
 	p.head = Head{
 		Stream:  p.cfg.Stream,
 		Seq:     p.stamp,
 		Entries: p.headEntries(),
 		Layers:  layers,
-		Free:    uint32(total(p.openings())),
+		Open:    open,
+		Free:    uint32(total(open)),
 	}
 	p.do(PublishHead{Head: p.head})
 }

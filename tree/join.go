@@ -32,6 +32,7 @@ type candidate struct {
 	stands   bool          // a backup
 	flows    bool          // a backup that was asked to deliver does
 	delay    time.Duration // of the stream from the root to it
+	slots    int           // as it says
 	rtt      time.Duration // zero: unknown
 	path     []Hop         // the candidate last
 	told     bool          // path came from the candidate itself, with stamp and contacts
@@ -58,7 +59,7 @@ func (p *Peer) headSeen(h Head) {
 }
 
 func headFits(h Head) bool {
-	if len(h.Entries) > maxEntries || len(h.Layers) > maxPath {
+	if len(h.Entries) > maxEntries || len(h.Layers) > maxPath || len(h.Open) > maxPath {
 		return false
 	}
 	for _, e := range h.Entries {
@@ -94,11 +95,13 @@ func (p *Peer) runSeek() {
 			s.along, s.spent = false, s.once
 			s.offer = p.newOffer()
 			s.answerBy = p.now.Add(spareWait)
-			p.do(SendOffer{Offer: s.offer, Via: p.parent, Purpose: ToMove, Deepest: s.deepest, Below: p.subtree(), Avoid: s.avoid})
+			p.do(SendOffer{Offer: s.offer, Via: p.parent, Purpose: ToMove, Deepest: s.deepest, Below: p.subtree(), Slots: p.strength(), Avoid: s.avoid})
 			return
 		}
 		if s.once {
 			*s = seek{}
+			p.riseFails++
+			p.riseAt = p.now.Add(riseWait << min(p.riseFails, 3))
 			return
 		}
 		if len(s.queue) == 0 {
@@ -116,7 +119,7 @@ func (p *Peer) runSeek() {
 		if p.mayAsk(e.Node) {
 			s.offer = p.newOffer()
 			s.answerBy = p.now.Add(p.cfg.AnswerWait)
-			p.do(SendOffer{Offer: s.offer, To: e, Below: p.subtree(), Avoid: s.avoid})
+			p.do(SendOffer{Offer: s.offer, To: e, Below: p.subtree(), Slots: p.strength(), Avoid: s.avoid})
 			return
 		}
 	}
@@ -325,7 +328,7 @@ func (p *Peer) candidateMessage(c *candidate, m Message) {
 			return
 		}
 		c.path, c.told = m.Hops, true
-		c.stamp, c.delay = max(c.stamp, m.Stamp), m.Delay
+		c.stamp, c.delay, c.slots = max(c.stamp, m.Stamp), m.Delay, m.Slots
 		if c.stands && !c.attached {
 			c.until = time.Time{}
 		}
@@ -422,7 +425,8 @@ func (p *Peer) settle(c *candidate) {
 	p.starveAfter = starveAfter + p.jitter(starveJitter)
 	p.path, p.pathTold, p.stamp, p.seenNum = c.path, c.told, c.stamp, c.seenNum
 	p.upDelay, p.rtt = c.delay, c.rtt
-	p.riseAt, p.roomSeen = p.now.Add(riseWait), 0
+	p.riseAt, p.riseFails, p.roomSeen = p.now.Add(riseWait), 0, 0
+	p.upSlots = c.slots
 	p.hold()
 	p.tellPath()
 	p.dirty = true

@@ -36,7 +36,8 @@ const (
 
 	giveUp       = 1 * time.Second        // of silence, then the backup is the parent (DESIGN)
 	giveUpMin    = 500 * time.Millisecond // after the alarm, for a link that was slow to alarm
-	backupWait   = 400 * time.Millisecond // for the backup to deliver before others are asked
+	backupWait   = 400 * time.Millisecond // for the backup to deliver before others are asked, at most …
+	backupSlack  = 60 * time.Millisecond  // … on top of one and a half round trips
 	starveSoon   = 400 * time.Millisecond // then the backup is asked as well (DESIGN) …
 	starveSpread = 200 * time.Millisecond // … with jitter
 	spareSoon    = 300 * time.Millisecond // before a backup is looked for, with as much jitter
@@ -45,8 +46,9 @@ const (
 	spareMax     = 20 * time.Second
 	relieveWait  = 2 * time.Second // before one that was taken in is asked to move on
 	relieveAgain = 3 * time.Second
-	riseWait     = 8 * time.Second // between attempts to rise
+	riseWait     = 4 * time.Second // between attempts to rise
 	riseJitter   = 1 * time.Second
+	displaceWait = 4 * time.Second // between strong ones that a full node takes in
 	takenInGrace = 5 * time.Second // for an offer to cross the coming of its joiner
 )
 
@@ -61,8 +63,7 @@ const (
 
 	standbysPerSlot = 2
 	standTries      = 4 // children asked to be another's backup
-	riseHeads       = 3 // heads in a row that show room nearer to the root
-	riseCrowd       = 4 // how many of all who might rise try at each head
+	riseHeads       = 2 // heads in a row that show room nearer to the root
 )
 
 // Peer is the state machine of one node in one stream's tree. It is not safe
@@ -97,6 +98,9 @@ type Peer struct {
 	spare       spare
 	roomSeen    int       // heads in a row that showed a better place
 	riseAt      time.Time // not before
+	riseFails   int
+	upSlots     int       // of the parent, as it says
+	displacedAt time.Time // when a strong node was last taken in place of a weak one
 	banned      []ban
 	lastOffer   OfferID
 

@@ -35,7 +35,7 @@ func (p *Peer) parentMessage(m Message) {
 			p.startSeek(true)
 			p.seek.along, p.seek.deepest = true, maxPath-1
 			if p.fallBack() {
-				p.seek.at = p.now.Add(backupWait)
+				p.seek.at = p.now.Add(p.backupWait())
 			}
 		}
 	case Gone:
@@ -60,7 +60,7 @@ func (p *Peer) newPath(m Path) {
 		moved = m.Hops[i].Node != p.path[i].Node
 	}
 	first := !p.pathTold
-	p.path, p.pathTold, p.upDelay = m.Hops, true, m.Delay
+	p.path, p.pathTold, p.upDelay, p.upSlots = m.Hops, true, m.Delay, m.Slots
 	p.stamp = max(p.stamp, m.Stamp)
 	p.hold()
 	if b := p.backup; b != nil && !p.apart(b.path) {
@@ -94,6 +94,14 @@ func (p *Peer) cutParent(goodbye, linked bool) {
 	}
 }
 
+// backupWait is how long the backup has to deliver before others are asked as well.
+func (p *Peer) backupWait() time.Duration {
+	if rtt := p.backup.rtt; rtt > 0 {
+		return min(rtt+rtt/2+backupSlack, backupWait)
+	}
+	return backupWait
+}
+
 // orphaned begins the search for a parent: the backup first, then others.
 func (p *Peer) orphaned(near bool) {
 	if s := &p.seek; s.once { // there is more at stake now
@@ -105,7 +113,7 @@ func (p *Peer) orphaned(near bool) {
 	fell := p.fallBack()
 	p.startSeek(near)
 	if fell {
-		p.seek.at = p.now.Add(backupWait + p.jitter(repairJitter))
+		p.seek.at = p.now.Add(p.backupWait() + p.jitter(repairJitter))
 		if p.backup.flows {
 			p.stopSeek()
 			p.changeOver()

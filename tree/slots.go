@@ -8,15 +8,17 @@ import (
 
 // child is a node that takes the stream from us, or has been promised a slot.
 type child struct {
-	node     NodeID
-	offer    OfferID
-	up       bool      // linked, served
-	attached bool      // has spoken
-	until    time.Time // when the promise lapses; zero once attached
-	leaving  bool
-	suspect  bool      // somebody has lost it as a parent; until it speaks
-	takenIn  time.Time // when it came as a standby; zero: it came by an offer
-	fresh    bool      // wants the next stamp
+	node      NodeID
+	offer     OfferID
+	up        bool      // linked, served
+	attached  bool      // has spoken
+	until     time.Time // when the promise lapses; zero once attached
+	leaving   bool
+	suspect   bool      // somebody has lost it as a parent; until it speaks
+	takenIn   time.Time // when it came as a standby; zero: it came by an offer
+	displaces bool      // it came by an offer though we were full: the weakest has to go
+	slots     int       // as it claims
+	fresh     bool      // wants the next stamp
 
 	layers  []uint32 // of its last sum
 	open    []uint32 // of its last sum, less what was handed down since
@@ -58,7 +60,7 @@ func (p *Peer) kid(n NodeID) *child {
 
 // offerReceived takes an offer from signalling.
 func (p *Peer) offerReceived(o Offer) {
-	if o.Joiner == "" || len(o.Joiner) > maxID || len(o.Avoid) > maxID || len(o.Raw) > maxRaw || o.Below < 0 || o.Below >= maxCount {
+	if o.Joiner == "" || len(o.Joiner) > maxID || o.Slots < 0 || o.Slots > maxSlots || o.Purpose >= purposes || len(o.Avoid) > maxID || len(o.Raw) > maxRaw || o.Below < 0 || o.Below >= maxCount {
 		return
 	}
 	p.take(&held{offer: o, deepest: p.deepest(o)})
@@ -142,6 +144,10 @@ func (p *Peer) place(h *held) {
 	case ok && h.offer.Purpose != ToStand && p.canAccept(h):
 		p.accept(h)
 	case ok && h.offer.Purpose != ToStand && p.handDown(h):
+	case ok && h.offer.Purpose != ToStand && p.canDisplace(h):
+		p.displacedAt = p.now
+		p.accept(h)
+		p.kid(h.offer.Joiner).displaces = true
 	case p.handUp(h):
 	default:
 		p.refuse(h)
@@ -166,7 +172,7 @@ func (p *Peer) free() int { return max(p.slots-len(p.kids), 0) }
 
 func (p *Peer) accept(h *held) {
 	o := h.offer
-	c := &child{node: o.Joiner, offer: o.ID, until: p.now.Add(provisional)}
+	c := &child{node: o.Joiner, offer: o.ID, slots: o.Slots, until: p.now.Add(provisional)}
 	p.insertKid(c)
 	p.removeStandby(o.Joiner) // it is more now
 	p.accepted(h)
@@ -308,7 +314,7 @@ func (p *Peer) pathMessage() Path {
 	for i := entryLayer + 1; i < len(hops)-pathContacts; i++ {
 		hops[i].Contact = nil
 	}
-	return Path{Stamp: p.stamp, Delay: p.delay(), Hops: hops}
+	return Path{Stamp: p.stamp, Delay: p.delay(), Slots: p.strength(), Hops: hops}
 }
 
 func (p *Peer) tellPath() {

@@ -168,28 +168,3 @@ func (p *Peer) dropStandby(s *standby, goodbye bool) {
 	}
 	p.release(s.node)
 }
-
-// relieve asks the last that was taken in beyond our slots to move on, once it is clear
-// that it stays.
-func (p *Peer) relieve() {
-	n := 0
-	var last *child
-	for _, c := range p.kids {
-		if c.suspect || c.leaving {
-			continue
-		}
-		n++
-		if c.attached && !c.takenIn.IsZero() && (last == nil || c.takenIn.After(last.takenIn)) {
-			last = c
-		}
-	}
-	switch {
-	case n <= p.slots || last == nil || !p.leaveBy.IsZero():
-		p.relieveAt = time.Time{}
-	case p.relieveAt.IsZero():
-		p.relieveAt = p.now.Add(relieveWait)
-	case !p.now.Before(p.relieveAt):
-		p.relieveAt = p.now.Add(relieveAgain)
-		p.send(last.node, Move{})
-	}
-}

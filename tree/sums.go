@@ -11,6 +11,12 @@ func (p *Peer) kidSum(c *child, m Sum) {
 	c.layers = m.Layers
 	c.open = slices.Clone(m.Open)
 	c.subtree = total(m.Layers)
+	if len(m.Open) > 0 { // else it joins, and has said it in its offer
+		c.slots = int(min(m.Open[0], maxSlots))
+		if len(m.Layers) > 1 {
+			c.slots = int(min(m.Open[0]+m.Layers[1], maxSlots))
+		}
+	}
 	c.contact = m.Contact
 	c.entries = m.Entries
 	done := 0

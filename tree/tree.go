@@ -49,6 +49,7 @@ type Head struct {
 	Seq     uint64
 	Entries []Entry  // ≤ 16, best first
 	Layers  []uint32 // members by layer, the speaker first
+	Open    []uint32 // free slots by the layer of those who have them; only down the tree
 	Free    uint32   // openings in the whole tree
 }
 
@@ -69,6 +70,7 @@ type Offer struct {
 	Joiner  NodeID
 	Purpose Purpose
 	Below   int    // size of the joiner's own subtree, itself included: 1 for a newcomer
+	Slots   int    // children that the joiner would take, 255 at most
 	Avoid   NodeID // the parent that the joiner has or has lost: neither asked nor handed to; empty: none
 	Raw     []byte // ≤ 1024 bytes
 }
@@ -149,6 +151,7 @@ type (
 		Purpose Purpose
 		Deepest int // goes into HandUp.Deepest
 		Below   int
+		Slots   int
 		Avoid   NodeID // goes into Offer.Avoid
 	}
 	// DropOffer gives up an offer of our own that has not led to a link.

@@ -20,6 +20,7 @@ const (
 	maxEntries = 16      // entries of a head
 	maxBelow   = 4       // entries of a Sum
 	maxCount   = 1 << 31 // any count of nodes or slots stays below
+	maxSlots   = 255     // said of a node; it may have more
 	maxDelay   = time.Minute
 )
 
@@ -34,6 +35,7 @@ type (
 	Path struct {
 		Stamp uint64        // newest number of the root's that has come to the sender down the tree
 		Delay time.Duration // of the stream from the root to the sender; whole µs
+		Slots int           // of the sender, 255 at most
 		Hops  []Hop
 	}
 	// Sum, child to parent: the subtree of the sender. Index 0 of both histograms is
@@ -136,6 +138,7 @@ func Marshal(s StreamID, m Message) []byte {
 		e.byte(typePath)
 		e.uint(m.Stamp)
 		e.delay(m.Delay)
+		e.uint(uint64(m.Slots))
 		e.uint(uint64(len(m.Hops)))
 		for _, h := range m.Hops {
 			e.bytes([]byte(h.Node))
@@ -156,6 +159,7 @@ func Marshal(s StreamID, m Message) []byte {
 		e.entries(m.Head.Entries)
 		e.counts(m.Head.Layers)
 		e.uint(uint64(m.Head.Free))
+		e.counts(m.Head.Open)
 	case HandDown:
 		e.byte(typeHandDown)
 		e.uint(m.Num)
@@ -211,7 +215,7 @@ func Unmarshal(b []byte) (StreamID, Message, error) {
 	var m Message
 	switch kind {
 	case typePath:
-		p := Path{Stamp: d.uint(1<<64 - 1), Delay: d.delay()}
+		p := Path{Stamp: d.uint(1<<64 - 1), Delay: d.delay(), Slots: d.int(maxSlots)}
 		if n := d.int(maxPath); n > 0 {
 			p.Hops = make([]Hop, n)
 		}
@@ -237,6 +241,7 @@ func Unmarshal(b []byte) (StreamID, Message, error) {
 				Entries: d.entries(maxEntries),
 				Layers:  d.counts(),
 				Free:    uint32(d.uint(maxCount - 1)),
+				Open:    d.counts(),
 			},
 		}
 	case typeHandDown:

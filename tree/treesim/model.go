@@ -2,7 +2,6 @@ package treesim
 
 import (
 	"encoding/binary"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -66,7 +65,7 @@ func (s *sim) signal() time.Duration {
 
 // answered brings an answer; if the joiner goes along, a link is made.
 func (s *sim) answered(it item) {
-	n := &s.nodes[it.node]
+	n := s.nodes[it.node]
 	if !n.alive {
 		return
 	}
@@ -81,7 +80,7 @@ func (s *sim) answered(it item) {
 		s.step(it.node, tree.LinkUp{Peer: ev.From})
 		return
 	}
-	if s.nodes[it.from].alive {
+	if s.nodes[it.from].alive && !s.cut(it.node, it.from) {
 		s.at(s.now+linkTrips*s.rtt(it.node, it.from), item{kind: connect, node: it.node, from: it.from, try: t, ev: ev})
 	}
 }
@@ -89,7 +88,7 @@ func (s *sim) answered(it item) {
 // connect is the moment that a link is up at the joiner; the acceptor, being the DTLS
 // client, knows at the same time within half a round trip.
 func (s *sim) connect(it item) {
-	a, b := &s.nodes[it.node], &s.nodes[it.from]
+	a, b := s.nodes[it.node], s.nodes[it.from]
 	if it.try.dropped || !a.alive || !b.alive || a.links[it.from] != nil {
 		return
 	}
@@ -163,13 +162,13 @@ func (s *sim) reaches(from, to int32, depth int) bool {
 
 // delivers says that b serves a and can reach it.
 func (s *sim) delivers(a, b int32) bool {
-	m := &s.nodes[b]
-	return m.alive && m.links[a] != nil && slices.Contains(m.serves, a)
+	m := s.nodes[b]
+	return m.alive && !m.liar && m.links[a] != nil && !s.cut(a, b) && slices.Contains(m.serves, a)
 }
 
 // flows says whether media comes to i all the way from the speaker.
 func (s *sim) flows(i int32) bool {
-	n := &s.nodes[i]
+	n := s.nodes[i]
 	if n.memo == s.round {
 		return n.flowing
 	}
@@ -185,7 +184,7 @@ func (s *sim) flows(i int32) bool {
 
 // firstPacket is one round trip after an Attach.
 func (s *sim) firstPacket(i, from int32) {
-	n := &s.nodes[i]
+	n := s.nodes[i]
 	if !n.alive {
 		return
 	}
@@ -199,12 +198,12 @@ func (s *sim) firstPacket(i, from int32) {
 }
 
 func (s *sim) flowingNow(i int32, t *take) {
-	n := &s.nodes[i]
+	n := s.nodes[i]
 	t.flowing, t.last = true, s.now
 	from := t.from
 	switch {
 	case !n.joined:
-		n.joined = true
+		n.joined, n.from = true, s.now
 		s.res.Join = append(s.res.Join, s.now-n.arrived)
 		s.res.LastIn = max(s.res.LastIn, s.now)
 	case n.since != 0 && n.orphan:
@@ -212,7 +211,7 @@ func (s *sim) flowingNow(i int32, t *take) {
 	case n.since != 0:
 		s.res.Below = append(s.res.Below, s.now-n.since)
 	}
-	n.since, n.orphan = 0, false
+	s.ended(n)
 	s.step(i, tree.Flowing{Peer: nodeID(from)})
 }
 
@@ -220,14 +219,14 @@ func (s *sim) flowingNow(i int32, t *take) {
 func (s *sim) media() {
 	s.round++
 	for i := range s.nodes {
-		n := &s.nodes[i]
+		n := s.nodes[i]
 		if !n.alive || i == 0 {
 			continue
 		}
 		flows := s.flows(int32(i))
 		if n.joined && !flows && n.since == 0 {
 			n.since = s.now
-			if s.killed != 0 && s.now-s.killed < mediaTick {
+			if s.killed != 0 && s.now-s.killed <= mediaTick {
 				n.since = s.killed
 			}
 			n.orphan = !slices.ContainsFunc(n.takes, func(t take) bool { return s.nodes[t.from].alive })
@@ -248,7 +247,7 @@ func sources(takes []take) (out [3]int32) {
 }
 
 func (s *sim) source(i, from int32) {
-	n := &s.nodes[i]
+	n := s.nodes[i]
 	j := slices.IndexFunc(n.takes, func(t take) bool { return t.from == from })
 	if from < 0 || j < 0 {
 		return
@@ -279,7 +278,7 @@ func (s *sim) kill() {
 	s.killed = s.now
 	var interior []int32
 	for i := 1; i < len(s.nodes); i++ {
-		n := &s.nodes[i]
+		n := s.nodes[i]
 		if n.alive && len(n.serves) > 0 && (s.cfg.Layer == 0 || n.peer.View().Layer == s.cfg.Layer) {
 			interior = append(interior, int32(i))
 		}
@@ -294,10 +293,6 @@ func (s *sim) kill() {
 			s.step(i, tree.Leave{})
 			continue
 		}
-		n := &s.nodes[i]
-		n.alive = false
-		for _, b := range slices.Sorted(maps.Keys(n.links)) {
-			s.at(s.now+linkDeadline, item{kind: disconnect, node: b, from: i, link: n.links[b]})
-		}
+		s.die(i)
 	}
 }

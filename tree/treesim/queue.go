@@ -20,6 +20,9 @@ const (
 	first
 	media
 	kill
+	depart
+	parted
+	sever // as disconnect, if the partition lasts
 )
 
 // item is something that will happen.

@@ -25,6 +25,13 @@ type Config struct {
 	KillAt time.Duration // … at this time
 	Layer  int           // not 0: of the nodes of this layer only, at least one
 	Polite bool          // they leave instead of dying
+	Mix    Mix           // of the slots
+	Stay   time.Duration // not 0: nodes go after this time on average, and others come in their place
+	Dying  float64       // share of these that die instead of leaving
+	Cut    float64       // share of the nodes that a partition parts from the speaker …
+	CutAt  time.Duration // … from this time on …
+	CutFor time.Duration // … for so long
+	Liars  float64       // share of the nodes that take children and deliver nothing
 	Until  time.Duration // length of the run; 0 means 30 s after the last arrival or kill
 	Wire   bool          // every control message goes through Marshal and Unmarshal
 }
@@ -35,15 +42,18 @@ type Result struct {
 	Attached int // of these, with media coming all the way from the speaker
 	Layers   []int
 	Loops    int   // times that a node took the stream from below itself: must be 0
-	Over     int   // times that a node had to serve more than twice its slots: must be 0
+	Over     int   // times that a node had to serve more than three times its slots: must be 0
 	Crowded  int   // nodes with more children than slots at the end
 	Backed   int   // nodes with a backup at the end
 	Delay    Times // of the stream to each node at the end, as the nodes reckon
 
 	Join    Times // arrival to media
 	LastIn  time.Duration
-	Orphans Times // media lost with the parent until it came again
-	Below   Times // the same for those further below
+	Orphans Times         // media lost with the parent until it came again
+	Below   Times         // the same for those further below
+	Watched time.Duration // by all nodes together
+	Late    time.Duration // of it, what did not come within playout of its time
+	Lacking int           // nodes that wait for media at the end
 
 	Messages uint64 // over control channels
 	Bytes    uint64 // of these messages
@@ -73,12 +83,13 @@ type sim struct {
 	rng    *rand.Rand
 	queue  queue
 	now    time.Duration
-	nodes  []node
+	nodes  []*node
 	head   *tree.Head
 	hash   uint64
 	res    Result
 	round  uint32 // of media, for the memo
 	killed time.Duration
+	parted bool
 
 	replies []tree.AnswerReceived // on their way along the tree
 }
@@ -101,11 +112,15 @@ type node struct {
 	takers  int     // who does
 	slots   int
 
+	liar bool // serves nothing
+	far  bool // on the other side of a partition
+
 	flowing bool // media comes
 	memo    uint32
 	since   time.Duration // of the start of the present lack
 	joined  bool
-	orphan  bool // the lack began with the death of the parent
+	from    time.Duration // when it had
+	orphan  bool          // the lack began with the death of the parent
 }
 
 // attempt is an offer that is out, then a link in the making.
@@ -136,23 +151,29 @@ func Run(cfg Config) (Result, error) {
 		return Result{}, fmt.Errorf("treesim: %d nodes", cfg.Nodes)
 	}
 	if cfg.Until == 0 {
-		cfg.Until = max(cfg.Spread, cfg.KillAt) + 30*time.Second
+		cfg.Until = max(cfg.Spread, cfg.KillAt, cfg.CutAt+cfg.CutFor) + 30*time.Second
 	}
-	s := &sim{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), nodes: make([]node, cfg.Nodes), hash: 14695981039346656037}
+	s := &sim{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), nodes: make([]*node, cfg.Nodes), hash: 14695981039346656037}
 	for i := range s.nodes {
-		n := &s.nodes[i]
-		n.id = nodeID(int32(i))
-		n.slots = cfg.Slots
-		if n.slots == 0 {
-			n.slots = tree.DefaultSlots
+		n := &node{id: nodeID(int32(i))}
+		s.nodes[i] = n
+		slots, err := cfg.Mix.draw(s.rng, cfg.Slots)
+		if err != nil {
+			return Result{}, err
 		}
+		if i == 0 && cfg.Mix != Even { // nobody speaks from a line that carries one copy
+			slots = max(slots, tree.DefaultSlots)
+		}
+		n.slots = slotsOf(slots)
 		p, err := tree.New(tree.Config{
-			Self: n.id, Root: i == 0, Slots: cfg.Slots, Seed: cfg.Seed, Contact: make([]byte, 32),
+			Self: n.id, Root: i == 0, Slots: slots, Seed: cfg.Seed, Contact: make([]byte, 32),
 		})
 		if err != nil {
 			return Result{}, err
 		}
 		n.peer = p
+		n.liar = i > 0 && cfg.Liars > 0 && s.rng.Float64() < cfg.Liars
+		n.far = i > 0 && cfg.Cut > 0 && s.rng.Float64() < cfg.Cut
 		switch {
 		case i == 0:
 		case s.rng.Float64() < cfg.Crowd:
@@ -161,6 +182,12 @@ func Run(cfg Config) (Result, error) {
 			n.arrived = time.Duration(s.rng.Float64() * float64(cfg.Spread))
 		}
 		s.at(n.arrived, item{kind: arrive, node: int32(i)})
+		if cfg.Stay > 0 && i > 0 {
+			s.at(n.arrived+s.stay(), item{kind: depart, node: int32(i)})
+		}
+	}
+	if cfg.Cut > 0 {
+		s.at(cfg.CutAt, item{kind: parted})
 	}
 	if cfg.Kill > 0 {
 		s.at(cfg.KillAt, item{kind: kill})
@@ -189,8 +216,10 @@ func (s *sim) run(it item) {
 	case arrive:
 		s.nodes[it.node].alive = true
 		s.step(it.node, nil)
+	case depart:
+		s.depart(it.node)
 	case wake:
-		if n := &s.nodes[it.node]; n.alive && n.wake == it.at {
+		if n := s.nodes[it.node]; n.alive && n.wake == it.at {
 			n.wake = 0
 			s.step(it.node, nil)
 		}
@@ -199,20 +228,23 @@ func (s *sim) run(it item) {
 			s.step(it.node, it.ev)
 		}
 	case control: // only if the link still is
-		n := &s.nodes[it.node]
-		if n.alive && n.links[it.from] == it.link {
+		n := s.nodes[it.node]
+		if n.alive && n.links[it.from] == it.link && !s.cut(it.node, it.from) {
 			s.step(it.node, it.ev)
 		}
 	case offerTo:
-		if n := &s.nodes[it.node]; n.alive && n.watch.Offers {
+		if n := s.nodes[it.node]; n.alive && n.watch.Offers && !s.cut(it.node, it.from) {
 			s.step(it.node, it.ev)
 		}
 	case answerTo:
 		s.answered(it)
 	case connect:
 		s.connect(it)
-	case disconnect:
-		if n := &s.nodes[it.node]; n.alive && n.links[it.from] == it.link {
+	case disconnect, sever:
+		if it.kind == sever && !s.cut(it.node, it.from) {
+			return
+		}
+		if n := s.nodes[it.node]; n.alive && it.link != nil && n.links[it.from] == it.link {
 			delete(n.links, it.from)
 			s.step(it.node, tree.LinkDown{Peer: nodeID(it.from)})
 		}
@@ -221,6 +253,8 @@ func (s *sim) run(it item) {
 	case media:
 		s.media()
 		s.at(s.now+mediaTick, item{kind: media})
+	case parted:
+		s.part()
 	case kill:
 		s.kill()
 	}
@@ -228,7 +262,7 @@ func (s *sim) run(it item) {
 
 // step gives node i an event and does what it says.
 func (s *sim) step(i int32, ev tree.Event) {
-	n := &s.nodes[i]
+	n := s.nodes[i]
 	s.mix(uint64(s.now))
 	s.mix(uint64(i))
 	for _, a := range n.peer.Step(epoch.Add(s.now), ev) {
@@ -244,7 +278,7 @@ func (s *sim) step(i int32, ev tree.Event) {
 }
 
 func (s *sim) do(i int32, a tree.Action) {
-	n := &s.nodes[i]
+	n := s.nodes[i]
 	switch a := a.(type) {
 	case tree.SendOffer:
 		s.mixAction(1, a.To.Node+a.Via, uint64(a.Offer))
@@ -252,14 +286,14 @@ func (s *sim) do(i int32, a tree.Action) {
 			n.offers = make(map[tree.OfferID]*attempt)
 		}
 		n.offers[a.Offer] = &attempt{joiner: i}
-		o := tree.Offer{ID: a.Offer, Joiner: n.id, Purpose: a.Purpose, Below: a.Below, Avoid: a.Avoid, Raw: offerBytes}
+		o := tree.Offer{ID: a.Offer, Joiner: n.id, Purpose: a.Purpose, Below: a.Below, Slots: a.Slots, Avoid: a.Avoid, Raw: offerBytes}
 		if a.Via != "" {
 			s.sendControl(i, index(a.Via), tree.HandUp{Deepest: a.Deepest, Offer: o})
 			return
 		}
 		s.res.Offers++
 		to := index(a.To.Node)
-		s.at(s.now+s.signal(), item{kind: offerTo, node: to, ev: tree.OfferReceived{Offer: o}})
+		s.at(s.now+s.signal(), item{kind: offerTo, node: to, from: i, ev: tree.OfferReceived{Offer: o}})
 	case tree.DropOffer:
 		s.mixAction(2, "", uint64(a.Offer))
 		if t := n.offers[a.Offer]; t != nil {
@@ -290,8 +324,8 @@ func (s *sim) do(i int32, a tree.Action) {
 			s.res.Loops++
 		}
 		n.takes = append(n.takes, take{from: p, at: s.now, last: s.now})
-		m := &s.nodes[p]
-		if m.takers++; m.takers > 2*m.slots {
+		m := s.nodes[p]
+		if m.takers++; m.takers > 3*max(m.slots, 1) {
 			s.res.Over++
 		}
 		s.at(s.now+s.rtt(i, p), item{kind: first, node: i, from: p})
@@ -317,18 +351,19 @@ func (s *sim) do(i int32, a tree.Action) {
 		s.res.Heads++
 		s.head = &a.Head
 		for j := range s.nodes {
-			if m := &s.nodes[j]; m.alive && m.watch.Heads {
+			if m := s.nodes[j]; m.alive && m.watch.Heads && !s.cut(i, int32(j)) {
 				s.at(s.now+s.signal(), item{kind: event, node: int32(j), ev: tree.HeadSeen(a)})
 			}
 		}
 	case tree.Watch:
 		s.mixAction(11, "", uint64(boolInt(a.Heads)*2+boolInt(a.Offers)))
-		if a.Heads && !n.watch.Heads && s.head != nil {
+		if a.Heads && !n.watch.Heads && s.head != nil && !s.cut(i, 0) {
 			s.at(s.now+dhtGet, item{kind: event, node: i, ev: tree.HeadSeen{Head: *s.head}})
 		}
 		n.watch = a
 	case tree.Left:
 		n.alive = false
+		s.gone(i)
 	}
 }
 
@@ -354,11 +389,15 @@ func (s *sim) finish() {
 	s.round++
 	depth := map[int]int{}
 	for i := range s.nodes {
-		n := &s.nodes[i]
+		n := s.nodes[i]
 		if !n.alive {
 			continue
 		}
 		s.res.Alive++
+		s.stopWatching(n)
+		if n.joined && n.since != 0 {
+			s.res.Lacking++
+		}
 		if !s.flows(int32(i)) {
 			continue
 		}
