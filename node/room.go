@@ -85,6 +85,9 @@ func (r *room) pump(ctx context.Context) {
 func (r *room) headSeen(h dht.Head) {
 	s := r.streams[h.Stream]
 	switch {
+	case !belongsTo(h.Stream, h.Speaker):
+		r.log.Debug("a stream of another speaker's name", "announced by", h.Speaker)
+		return
 	case s == nil && (h.Ended || !r.listening || h.Speaker == r.n.ID()):
 		return
 	case s == nil && len(r.streams) >= maxStreams:

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -69,7 +68,7 @@ func (t target) Open(_ context.Context, c stream.Catalog) (*stream.Publisher, er
 				return nil, errLive
 			}
 		}
-		s, err := t.r.add(t.r.newStreamID(), t.r.n.ID(), true)
+		s, err := t.r.add(t.r.n.newStreamID(), t.r.n.ID(), true)
 		if err != nil {
 			return nil, err
 		}
@@ -94,19 +93,4 @@ func (t target) Closed(p *stream.Publisher) {
 			}
 		}
 	})
-}
-
-// newStreamID draws an ID whose tag differs from those of the streams known here.
-func (r *room) newStreamID() stream.ID {
-	for {
-		var id stream.ID
-		rand.Read(id[:])
-		taken := false
-		for other := range r.n.streams {
-			taken = taken || other.Tag() == id.Tag()
-		}
-		if !taken {
-			return id
-		}
-	}
 }
