@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
 // HostConfig says how a host hangs on the network.
@@ -31,6 +33,8 @@ type Host struct {
 	cfg   HostConfig
 	delay time.Duration
 	gw    *gateway // nil: none
+
+	counter counter
 
 	// Guarded by net.mu.
 	down             bool
@@ -95,6 +99,7 @@ func (n *Network) Host(ip netip.Addr, cfg HostConfig) *Host {
 		uplink:   shaper{rate: cfg.Up, queue: cfg.Queue},
 		downlink: shaper{rate: cfg.Down, queue: cfg.Queue},
 		conns:    make(map[uint16]*Conn), nextPort: firstPort, ports: make(map[uint16]*Traffic),
+		counter: counter{by: make(map[protocol.ID]Traffic)},
 	}
 	if cfg.Delay == 0 {
 		h.delay = n.delay / 2

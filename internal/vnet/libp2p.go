@@ -1,7 +1,9 @@
 package vnet
 
 import (
+	"maps"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -46,7 +48,7 @@ func (h *Host) Libp2pOptions() []libp2p.Option {
 			cfg.ResourceManager = nil
 			cfg.NATManager = nil // UPnP asks the real network
 			cfg.EnableAutoNATv2 = false
-			cfg.Reporter = noReporter{}
+			cfg.Reporter = &h.counter
 			return nil
 		},
 		libp2p.ListenAddrs(h.Multiaddr()),
@@ -89,18 +91,45 @@ func (s sourceIP) PreferredSourceIPForDestination(*net.UDPAddr) (net.IP, error) 
 	return net.IP(s), nil
 }
 
-// noReporter counts no bandwidth: libp2p's counter shares one goroutine in the whole
-// process, which never ends, so no bubble may start it.
-type noReporter struct{}
+// Protocols tells what each protocol of libp2p has sent and heard in its streams: what
+// QUIC adds, and its own packets, are only in Traffic(LibP2PPort).
+func (h *Host) Protocols() map[protocol.ID]Traffic {
+	h.counter.mu.Lock()
+	defer h.counter.mu.Unlock()
+	return maps.Clone(h.counter.by)
+}
 
-func (noReporter) LogSentMessage(int64)                                  {}
-func (noReporter) LogRecvMessage(int64)                                  {}
-func (noReporter) LogSentMessageStream(int64, protocol.ID, peer.ID)      {}
-func (noReporter) LogRecvMessageStream(int64, protocol.ID, peer.ID)      {}
-func (noReporter) GetBandwidthForPeer(peer.ID) (s metrics.Stats)         { return }
-func (noReporter) GetBandwidthForProtocol(protocol.ID) (s metrics.Stats) { return }
-func (noReporter) GetBandwidthTotals() (s metrics.Stats)                 { return }
-func (noReporter) GetBandwidthByPeer() map[peer.ID]metrics.Stats         { return nil }
-func (noReporter) GetBandwidthByProtocol() map[protocol.ID]metrics.Stats { return nil }
-func (noReporter) Reset()                                                {}
-func (noReporter) TrimIdle(time.Time)                                    {}
+// counter takes the place of libp2p's own, which shares one goroutine in the whole
+// process that never ends, so no bubble may start it.
+type counter struct {
+	mu sync.Mutex
+	by map[protocol.ID]Traffic
+}
+
+func (c *counter) add(p protocol.ID, t Traffic) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sum := c.by[p]
+	sum.add(t)
+	c.by[p] = sum
+}
+
+func (c *counter) LogSentMessageStream(n int64, p protocol.ID, _ peer.ID) {
+	c.add(p, Traffic{Out: uint64(n), PacketsOut: 1})
+}
+
+func (c *counter) LogRecvMessageStream(n int64, p protocol.ID, _ peer.ID) {
+	c.add(p, Traffic{In: uint64(n), PacketsIn: 1})
+}
+
+// The rest of metrics.Reporter, of which nobody asks us anything.
+
+func (c *counter) LogSentMessage(int64)                                  {}
+func (c *counter) LogRecvMessage(int64)                                  {}
+func (c *counter) GetBandwidthForPeer(peer.ID) (s metrics.Stats)         { return }
+func (c *counter) GetBandwidthForProtocol(protocol.ID) (s metrics.Stats) { return }
+func (c *counter) GetBandwidthTotals() (s metrics.Stats)                 { return }
+func (c *counter) GetBandwidthByPeer() map[peer.ID]metrics.Stats         { return nil }
+func (c *counter) GetBandwidthByProtocol() map[protocol.ID]metrics.Stats { return nil }
+func (c *counter) Reset()                                                {}
+func (c *counter) TrimIdle(time.Time)                                    {}

@@ -59,6 +59,9 @@ func TestLibp2pPing(t *testing.T) {
 		if r := <-ping.Ping(ctx, a, b.ID()); r.Error != nil || r.RTT < 50*time.Millisecond || r.RTT > 55*time.Millisecond {
 			t.Errorf("ping: %v, %v", r.RTT, r.Error)
 		}
+		if c := n.hosts[addr(1)].Protocols()[ping.ID]; c.In < 32 || c.Out < 32 {
+			t.Errorf("ping took %+v", c)
+		}
 	})
 }
 

@@ -1,15 +1,19 @@
 package vnettest
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/watergy/waterfall/internal/vnet"
 	"github.com/watergy/waterfall/node"
@@ -306,17 +310,19 @@ func (s *sim) meter() map[*member]bytesOf {
 
 // bytesOf are bytes both ways by purpose, at some time.
 type bytesOf struct {
-	at                     time.Time
-	libp2p                 uint64 // with UDP's and IP's headers
-	control, feedback      uint64 // on links
-	media                  uint64
-	libp2pPackets, allPort uint64
+	at                time.Time
+	libp2p            uint64 // with UDP's and IP's headers
+	control, feedback uint64 // on links
+	media             uint64
+	libp2pPackets     uint64
+	protocols         map[protocol.ID]vnet.Traffic
 }
 
 func (m *member) meter() bytesOf {
-	p2p, links := m.host.Traffic(vnet.LibP2PPort)
+	p2p, _ := m.host.Traffic(vnet.LibP2PPort)
 	b := bytesOf{
-		at: time.Now(), libp2p: p2p.In + p2p.Out, libp2pPackets: p2p.PacketsIn + p2p.PacketsOut, allPort: links.In + links.Out,
+		at: time.Now(), libp2p: p2p.In + p2p.Out, libp2pPackets: p2p.PacketsIn + p2p.PacketsOut,
+		protocols: m.host.Protocols(),
 	}
 	if st, ok := m.stream(); ok {
 		b.control = st.ControlBytes.In + st.ControlBytes.Out
@@ -341,6 +347,7 @@ func (s *sim) traffic(when string, before map[*member]bytesOf) {
 	}
 	s.report.rates(when+": control a listener, in + out", control, 25)
 	s.report.rates(when+":   of that libp2p", p2p, 0)
+	s.byProtocol(when, before)
 	for _, x := range []struct {
 		name string
 		m    *member
@@ -353,6 +360,33 @@ func (s *sim) traffic(when string, before map[*member]bytesOf) {
 		name: when + ": feedback, share of media on links", got: fmt.Sprintf("%.2f %%", 100*f),
 		want: "≤ 2 %", wrong: f > 0.02,
 	})
+}
+
+// byProtocol reports what libp2p's share is made of: payload in streams, and packets,
+// which carry 28 bytes of IP and UDP and some 30 of QUIC each.
+func (s *sim) byProtocol(when string, before map[*member]bytesOf) {
+	sum, packets, n := map[protocol.ID]float64{}, 0.0, 0.0
+	for _, m := range s.listeners {
+		was, ok := before[m]
+		if !ok {
+			continue
+		}
+		now := m.meter()
+		sec := now.at.Sub(was.at).Seconds()
+		for p, t := range now.protocols {
+			u := was.protocols[p]
+			sum[p] += float64(t.In+t.Out-u.In-u.Out) * 8 / 1000 / sec
+		}
+		packets += float64(now.libp2pPackets-was.libp2pPackets) / sec
+		n++
+	}
+	got := fmt.Sprintf("%.1f packets/s", packets/n)
+	for _, p := range slices.Sorted(maps.Keys(sum)) {
+		if v := sum[p] / n; v >= 0.05 {
+			got += fmt.Sprintf(", %s %.1f kbit/s", cmp.Or(string(p), "(opening)"), v)
+		}
+	}
+	s.report.say(when+":   in streams", got)
 }
 
 // perSecond are rates in kbit/s.
