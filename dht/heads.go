@@ -86,12 +86,16 @@ func (p *Presence) takeHead(r record, via Signal) {
 	if err != nil {
 		return
 	}
+	only := p.dhtOnly()
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	off := time.UnixMilli(int64(r.seq)).Sub(p.h.clock.now())
 	for _, h := range heads {
 		p.heard.clock(h.Stream, off, via)
+		if p.streams[h.Stream] {
+			p.inbox.duty[h.Stream] = slices.ContainsFunc(lookers(h), func(e HeadEntry) bool { return e.Peer == p.h.host.ID() })
+		}
 		// What is not delivered is not noted as seen: it may be the newest there is when
 		// we begin to watch.
 		if !p.watch || !p.heard.newer(h, now) {
@@ -99,6 +103,9 @@ func (p *Presence) takeHead(r record, via Signal) {
 		}
 		if !h.Ended {
 			p.heard.arrived = now
+		}
+		if only {
+			h.Entries = byDHT(h)
 		}
 		pushOldest(p.heads, h)
 	}

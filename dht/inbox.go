@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -16,6 +17,7 @@ const (
 	inboxOnly    = 250 * time.Millisecond // when the DHT is the only carrier
 	inboxAgain   = 2 * time.Second        // at most between looks at a joiner who may offer again
 	inboxJoiners = 64                     // looked at per stream, bucket and look
+	inboxLookers = 2                      // entries that look beside the speaker while gossip works: were it all, they would be most of the DHT's traffic
 	maxPending   = 64                     // offers of ours that wait for answers
 	maxSeen      = 4096                   // offers remembered as seen
 )
@@ -33,6 +35,8 @@ type pending struct {
 type inbox struct {
 	seen    map[offerID]time.Time
 	joiners map[slot]*joinerSlot
+	heard   map[pubKey]time.Time // joiners whose offers come by gossip, whomever they are for
+	duty    map[[16]byte]bool    // streams in whose newest head we are one of the lookers
 }
 
 type offerID struct {
@@ -53,7 +57,50 @@ type joinerSlot struct {
 }
 
 func newInbox() inbox {
-	return inbox{seen: map[offerID]time.Time{}, joiners: map[slot]*joinerSlot{}}
+	return inbox{
+		seen: map[offerID]time.Time{}, joiners: map[slot]*joinerSlot{},
+		heard: map[pubKey]time.Time{}, duty: map[[16]byte]bool{},
+	}
+}
+
+// hears notes that gossip brings what a joiner offers.
+func (b *inbox) hears(joiner pubKey, now time.Time) {
+	if len(b.heard) >= maxSeen {
+		for k, at := range b.heard {
+			if now.Sub(at) > 2*inboxBucket || len(b.heard) >= maxSeen {
+				delete(b.heard, k)
+			}
+		}
+	}
+	b.heard[joiner] = now
+}
+
+// gossips says whether a joiner need not be looked at for as long as it may be listed.
+func (b *inbox) gossips(joiner pubKey, now time.Time) bool {
+	at, ok := b.heard[joiner]
+	return ok && now.Sub(at) < 2*inboxBucket
+}
+
+// lookers are the entries of a head that look into the DHT's inbox.
+func lookers(h Head) []HeadEntry { return h.Entries[:min(len(h.Entries), inboxLookers)] }
+
+// byDHT leaves of a head those entries that a joiner reaches whose only carrier is the DHT.
+func byDHT(h Head) []HeadEntry {
+	list := slices.Clone(lookers(h))
+	for _, e := range h.Entries[len(list):] {
+		if e.Peer == h.Speaker {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// dhtOnly says that nobody hears us by gossip.
+func (p *Presence) dhtOnly() bool {
+	p.mu.Lock()
+	at := p.topics["offers"].at
+	p.mu.Unlock()
+	return p.h.cfg.Signal == DHT || p.h.cfg.Signal == Both && len(p.h.ps.ListPeers(topicName(at))) == 0
 }
 
 // first notes an offer and says whether it was not seen before.
@@ -207,6 +254,9 @@ func (p *Presence) ParseForwarded(b []byte) (Offer, error) {
 func (p *Presence) takeOffer(r record, via Signal) {
 	p.mu.Lock()
 	listening := len(p.streams) > 0
+	if listening && via == Gossip {
+		p.inbox.hears(r.writer, time.Now())
+	}
 	p.mu.Unlock()
 	if !listening || r.writer == p.h.self {
 		return
@@ -254,22 +304,25 @@ func (p *Presence) takeAnswer(r record, via Signal) {
 // tendInbox looks for offers in the DHT, which does not notify.
 func (p *Presence) tendInbox() {
 	for {
+		only := p.dhtOnly()
 		p.mu.Lock()
 		var streams [][16]byte
+		listening := len(p.streams) > 0
 		for s := range p.streams {
-			streams = append(streams, s)
+			if only || p.ours[s] != nil || p.inbox.duty[s] {
+				streams = append(streams, s)
+			}
 		}
-		at := p.topics["offers"].at
 		p.mu.Unlock()
 		wait := time.Hour
-		if len(streams) > 0 {
+		if listening {
 			for _, s := range streams {
 				p.lookForOffers(s)
 			}
 			switch {
 			case p.h.cfg.Signal == DHT:
 				wait = inboxOnly
-			case len(p.h.ps.ListPeers(topicName(at))) == 0:
+			case only:
 				wait = inboxAlone
 			default:
 				wait = jitter(inboxCalm)
@@ -303,7 +356,7 @@ func (p *Presence) lookForOffers(stream [16]byte) {
 func (p *Presence) lookAt(s slot, at place) {
 	key, ok := keyOf(s.joiner)
 	p.mu.Lock()
-	ok = ok && p.inbox.due(s, time.Now())
+	ok = ok && !p.inbox.gossips(key, time.Now()) && p.inbox.due(s, time.Now())
 	p.mu.Unlock()
 	if !ok {
 		return

@@ -161,6 +161,7 @@ func (p *Presence) Watch(heads bool, offers [][16]byte) {
 		p.heard.restart()
 	}
 	p.watch, p.streams = heads, streams
+	maps.DeleteFunc(p.inbox.duty, func(s [16]byte, _ bool) bool { return !streams[s] })
 	p.want(time.Now().Add(topicLinger))
 	notify(p.headsKick)
 	notify(p.inboxKick)

@@ -63,9 +63,14 @@ func TestInbox(t *testing.T) {
 	for i := range 3 * maxSeen {
 		b.first(offerID{"k", [16]byte{}, uint64(i)}, now)
 		b.due(slot{peer.ID([]byte{byte(i), byte(i >> 8)}), [16]byte{}}, now)
+		b.hears(pubKey{byte(i), byte(i >> 8)}, now)
 	}
-	if len(b.seen) > maxSeen || len(b.joiners) > maxSeen {
-		t.Errorf("%d offers and %d joiners are remembered", len(b.seen), len(b.joiners))
+	if len(b.seen) > maxSeen || len(b.joiners) > maxSeen || len(b.heard) > maxSeen {
+		t.Errorf("%d offers, %d joiners and %d heard by gossip are remembered", len(b.seen), len(b.joiners), len(b.heard))
+	}
+	b.hears(pubKey{1}, now)
+	if !b.gossips(pubKey{1}, now.Add(inboxBucket)) || b.gossips(pubKey{1}, now.Add(3*inboxBucket)) || b.gossips(pubKey{2, 2, 2}, now) {
+		t.Error("who is heard by gossip is not to be looked at while it is listed, and only then")
 	}
 
 	b = newInbox()
@@ -120,5 +125,24 @@ func TestLimiters(t *testing.T) {
 	}
 	if len(l.by) > maxLimiters {
 		t.Errorf("%d writers are remembered", len(l.by))
+	}
+}
+
+// While gossip works three nodes look into the inbox, whatever the room's size; who has
+// only the DHT must ask one of them.
+func TestLookers(t *testing.T) {
+	h := Head{Speaker: "speaker", Entries: []HeadEntry{{Peer: "a"}, {Peer: "b"}, {Peer: "c"}, {Peer: "speaker"}, {Peer: "d"}}}
+	names := func(list []HeadEntry) (s string) {
+		for _, e := range list {
+			s += string(e.Peer) + " "
+		}
+		return s
+	}
+	if got := names(lookers(h)) + "/ " + names(byDHT(h)); got != "a b / a b speaker " {
+		t.Error(got)
+	}
+	h.Entries = h.Entries[3:4]
+	if got := names(lookers(h)) + "/ " + names(byDHT(h)); got != "speaker / speaker " {
+		t.Error(got)
 	}
 }
