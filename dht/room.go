@@ -212,10 +212,20 @@ func (r *Room) keeping(get chunkFunc) chunkFunc {
 	}
 }
 
-// Newer says whether record, a room record of r's room, was signed after r's.
-func (r *Room) Newer(record []byte) bool {
-	rec, err := parseRecord(record)
-	return err == nil && rec.kind == kindRoom && rec.writer == r.key && rec.seq > r.seq
+// Seq is the number of a genuine record of r's room, 0 for anything else; newer records
+// have higher numbers.
+func (r *Room) Seq(record []byte) uint64 {
+	rec, err := check(record, kindRoom, place{}, time.Now())
+	if err != nil || rec.writer != r.key {
+		return 0
+	}
+	return rec.seq
+}
+
+// Proof shows to's holder that from is a member in this epoch. It goes over the link
+// between the two, which has authenticated both.
+func (r *Room) Proof(from, to peer.ID) [16]byte {
+	return [16]byte(r.secret.name("proof", []byte(from), []byte(to)))
 }
 
 // FetchRoom gets an open room's record from the DHT and opens it. It waits up to 5 s for

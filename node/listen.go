@@ -23,7 +23,7 @@ type JoinConfig struct {
 // Join listens in a room and passes on until ctx ends. A room without a live speaker
 // is waited in.
 func (n *Node) Join(ctx context.Context, c JoinConfig) error {
-	_, err := onLoop(n, func() (*room, error) {
+	r, err := onLoop(n, func() (*room, error) {
 		r, err := n.enter(c.Room, "listener")
 		if err != nil {
 			return nil, err
@@ -40,6 +40,8 @@ func (n *Node) Join(ctx context.Context, c JoinConfig) error {
 		return nil
 	case <-n.done:
 		return ErrClosed
+	case <-r.inside.Done():
+		return context.Cause(r.inside)
 	}
 }
 

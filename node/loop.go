@@ -72,6 +72,9 @@ func (n *Node) passDeadlines() {
 func (n *Node) lookAround() {
 	now := time.Now()
 	n.measure()
+	for _, r := range n.rooms {
+		r.cutStrangers(now)
+	}
 	for _, s := range n.streams {
 		s.readCatalog()
 		if s.over(now) {

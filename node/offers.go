@@ -136,14 +136,14 @@ func (s *live) answer(a tree.Answer) {
 	switch {
 	case old == nil:
 	case old.up && (old.box == o.Box || old.box == [32]byte{}):
-		old.users[s] = true
+		old.use(s)
 		ans.useLink = true
 		s.sendAnswer(o, ans, a.Via)
 		s.step(tree.LinkUp{Peer: a.Offer.Joiner})
 		return
 	case !old.up && old.ours && tree.NodeID(n.ID()) < a.Offer.Joiner:
 		// Two that offer to each other: the lower ID's offer wins (DESIGN 4).
-		old.users[s] = true
+		old.use(s)
 		ans.useLink = true
 		s.sendAnswer(o, ans, a.Via)
 		return
@@ -152,6 +152,7 @@ func (s *live) answer(a tree.Answer) {
 	if err != nil {
 		return
 	}
+	epoch := s.room.room.Epoch
 	n.task(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, gatherTime)
 		defer cancel()
@@ -159,6 +160,11 @@ func (s *live) answer(a tree.Answer) {
 		return func() {
 			if err != nil {
 				s.logger().Warn("cannot answer an offer", "from", o.Joiner, "err", err)
+				s.step(tree.LinkDown{Peer: a.Offer.Joiner})
+				return
+			}
+			if s.room.room.Epoch != epoch { // the offer proved membership in another
+				n.closeLink(l)
 				s.step(tree.LinkDown{Peer: a.Offer.Joiner})
 				return
 			}
@@ -218,7 +224,7 @@ func (r *room) answerSeen(a dht.Answer) {
 	case known != nil && (body.useLink || !known.ours && tree.NodeID(n.ID()) > from):
 		// The second: the other has offered to us meanwhile, and its offer wins.
 		n.closeLink(p.link)
-		known.users[s] = true
+		known.use(s)
 		s.step(ev)
 		if known.up {
 			s.step(tree.LinkUp{Peer: from})

@@ -2,6 +2,9 @@ package node
 
 import (
 	"context"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/watergy/waterfall/stream"
 	"github.com/watergy/waterfall/stream/link"
@@ -15,6 +18,9 @@ type peerLink struct {
 	ours  bool     // we offered
 	up    bool
 	users map[*live]bool
+
+	proven map[peer.ID]uint16 // the newest epoch of a room in which the other has proven to be a member
+	claims map[peer.ID][]byte // proofs for an epoch whose secret we do not have yet
 }
 
 // linkTo is the link with a node, nil if there is none.
@@ -43,6 +49,7 @@ func (n *Node) adopt(id tree.NodeID, p *peerLink, s *live) {
 		n.lose(id, old)
 	}
 	p.users = map[*live]bool{s: true}
+	p.prove(s.room) // by the offer, sealed for members, and its answer
 	n.peers[id] = p
 }
 
@@ -142,7 +149,15 @@ func (n *Node) measure() {
 // first: whoever passed them on, the joiner's signature must hold.
 func (n *Node) control(from tree.NodeID, p *peerLink, b []byte) {
 	if len(b) >= len(stream.ID{}) {
-		if s := n.streams[stream.ID(b[:len(stream.ID{})])]; s != nil && s.chartMessage(from, b) {
+		s := n.streams[stream.ID(b[:len(stream.ID{})])]
+		switch {
+		case s == nil:
+		case s.room.roomMessage(from, p, b):
+			return
+		case !p.member(s.room, time.Now()):
+			s.logger().Debug("a control message of one who is no member", "peer", peer.ID(from))
+			return
+		case s.chartMessage(from, b):
 			return
 		}
 	}

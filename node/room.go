@@ -27,7 +27,13 @@ const maxStreams = 16
 type room struct {
 	n        *Node
 	room     *dht.Room
+	before   *dht.Room // of the last epoch, once there is a new one
+	newest   uint64    // number of the newest room record heard of
+	proofDue time.Time // when the neighbours must have proven membership in a new epoch
 	presence *dht.Presence
+	stopPump context.CancelFunc
+	inside   context.Context // ends when this node is no longer admitted, with the reason
+	gone     context.CancelCauseFunc
 	log      *slog.Logger
 
 	speaking  string // the kind of input; empty: not speaking here
@@ -50,31 +56,43 @@ func (n *Node) enter(r *dht.Room, role string) (*room, error) {
 	if err != nil {
 		return nil, fmt.Errorf("enter room: %w", err)
 	}
-	rm := &room{n: n, room: r, presence: p, log: n.log.With("room", r.ID), streams: map[stream.ID]*live{}}
+	rm := &room{
+		n: n, room: r, presence: p, log: n.log.With("room", r.ID), streams: map[stream.ID]*live{},
+		newest: r.Seq(r.Record),
+	}
+	rm.inside, rm.gone = context.WithCancelCause(n.ctx)
 	n.rooms[r.ID] = rm
-	n.task(func(ctx context.Context) func() { rm.pump(ctx); return nil })
+	rm.startPump()
 	return rm, nil
 }
 
-// pump carries what comes by signalling to the loop.
-func (r *room) pump(ctx context.Context) {
+// startPump carries what comes by signalling to the loop, until stopPump.
+func (r *room) startPump() {
+	ctx, cancel := context.WithCancel(r.inside)
+	r.stopPump = cancel
+	p := r.presence
+	r.n.task(func(context.Context) func() { r.pump(ctx, p); return nil })
+}
+
+func (r *room) pump(ctx context.Context, p *dht.Presence) {
+	// What came under an epoch's secret is not taken in another.
+	post := func(f func()) {
+		r.n.post(func() {
+			if r.presence == p {
+				f()
+			}
+		})
+	}
 	for {
 		select {
-		case h, ok := <-r.presence.Heads():
-			if !ok {
-				return
-			}
-			r.n.post(func() { r.headSeen(h) })
-		case o, ok := <-r.presence.Offers():
-			if !ok {
-				return
-			}
-			r.n.post(func() { r.offerSeen(o) })
-		case a, ok := <-r.presence.Answers():
-			if !ok {
-				return
-			}
-			r.n.post(func() { r.answerSeen(a) })
+		case h := <-p.Heads():
+			post(func() { r.headSeen(h) })
+		case o := <-p.Offers():
+			post(func() { r.offerSeen(o) })
+		case a := <-p.Answers():
+			post(func() { r.answerSeen(a) })
+		case raw := <-p.Records():
+			post(func() { r.recordSeen(raw, "") })
 		case <-ctx.Done():
 			return
 		}
@@ -136,7 +154,7 @@ func (r *room) add(id stream.ID, speaker peer.ID, root bool) (*live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the tree: %w", err)
 	}
-	sealer, err := stream.NewSealer(r.room.MediaKey(id), r.room.Epoch)
+	sealer, err := r.newSealer(id)
 	if err != nil {
 		return nil, fmt.Errorf("make the seal: %w", err)
 	}
@@ -209,6 +227,7 @@ func (r *room) close() {
 	if r.whep != nil {
 		r.whep.Close()
 	}
+	r.gone(nil)
 	r.presence.Leave()
 }
 

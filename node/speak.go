@@ -36,6 +36,18 @@ func (n *Node) Speak(ctx context.Context, c SpeakConfig) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.inside, cancel)()
+	err = r.feed(ctx, c)
+	if r.inside.Err() != nil && n.ctx.Err() == nil {
+		return context.Cause(r.inside)
+	}
+	return err
+}
+
+// feed runs the input.
+func (r *room) feed(ctx context.Context, c SpeakConfig) error {
 	if c.Feed != nil {
 		return c.Feed(ctx, r.target())
 	}

@@ -24,6 +24,7 @@ type Publisher struct {
 	catalog   []byte // encoded
 	catalogAt time.Time
 	closed    bool
+	resealAt  time.Time // from when on the newest epoch is to seal; zero: it does
 	sign      *signing // nil: manifests are not made
 }
 
@@ -76,11 +77,26 @@ func (p *Publisher) Write(t Track, rtpTime uint32, marker, keyStart bool, payloa
 		return fmt.Errorf("track %d is not in the catalog", t)
 	}
 	now := time.Now()
+	if !p.resealAt.IsZero() && (keyStart && !now.Before(p.resealAt) || now.Sub(p.resealAt) >= resealWithin) {
+		p.s.Advance()
+		p.resealAt = time.Time{}
+	}
 	if keyStart || now.Sub(p.catalogAt) >= catalogEvery {
 		p.putCatalog(now)
 	}
 	p.put(Header{Track: t, Time: rtpTime, Marker: marker, KeyStart: keyStart}, payload, now)
 	return nil
+}
+
+// resealWithin is how long Reseal waits for a group to begin.
+const resealWithin = time.Second
+
+// Reseal makes the publisher seal in the newest epoch of its Sealer from the first group
+// that begins at or after at; if none does within a second, from then on.
+func (p *Publisher) Reseal(at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resealAt = at
 }
 
 // Close publishes that the stream has ended and ends the history.
@@ -112,7 +128,7 @@ func (p *Publisher) putCatalog(now time.Time) {
 
 // put numbers, seals and publishes. Caller holds mu.
 func (p *Publisher) put(h Header, payload []byte, now time.Time) {
-	h.Tag, h.Epoch, h.Number = p.h.id.Tag(), uint8(p.s.epoch), p.next[h.Track]
+	h.Tag, h.Epoch, h.Number = p.h.id.Tag(), uint8(p.s.Epoch()), p.next[h.Track]
 	p.next[h.Track]++
 	wire := p.s.Seal(h, payload)
 	p.h.Put(Packet{Header: h, Wire: wire, At: now}, false)

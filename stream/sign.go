@@ -74,13 +74,13 @@ func (s *signing) arm(now time.Time) {
 func (p *Publisher) signBatch(now time.Time) {
 	s := p.sign
 	for _, wire := range s.copies {
-		h := manifestHeader(p.h.id, p.s.epoch, p.next[ManifestTrack])
+		h := manifestHeader(p.h.id, p.s.Epoch(), p.next[ManifestTrack])
 		h.Epoch = wire[1] // as signed, whatever the seal's is by now
 		p.next[ManifestTrack]++
 		p.h.Put(Packet{Header: h, Wire: copyOf(wire, h), At: now}, false)
 	}
 	s.copies = s.copies[:0]
-	parts := s.split(p.s.epoch, p.next[ManifestTrack])
+	parts := s.split(p.s.Epoch(), p.next[ManifestTrack])
 	for _, m := range parts {
 		wire := m.seal(p.h.id, s.key)
 		p.next[ManifestTrack]++
