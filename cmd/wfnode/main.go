@@ -57,7 +57,7 @@ WFNODE_MEDIA_PORTS), then from config.toml in the home directory (media-ports = 
 	})
 	root.AddCommand(
 		createCommand(), speakCommand(), joinCommand(), bootstrapCommand(), demoCommand(),
-		statusCommand(), roomCommand(), idCommand(), versionCommand(),
+		statusCommand(), topCommand(), roomCommand(), idCommand(), versionCommand(),
 	)
 	return root
 }

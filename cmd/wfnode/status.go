@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/watergy/waterfall/node"
 	"github.com/watergy/waterfall/node/home"
@@ -24,23 +25,17 @@ const (
 
 func statusCommand() *cobra.Command {
 	var (
-		at             homeFlags
-		console, token string
-		asJSON         bool
+		at     consoleFlags
+		asJSON bool
 	)
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Tell what the running node is doing",
 		Args:  takes(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			base, err := findConsole(at.dir, console, cmd.Flags().Changed("console"))
+			base, token, err := at.find(cmd)
 			if err != nil {
 				return err
-			}
-			if token != "" {
-				if token, err = readSecret(token); err != nil {
-					return err
-				}
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), statusTime)
 			defer cancel()
@@ -61,10 +56,31 @@ func statusCommand() *cobra.Command {
 		},
 	}
 	at.add(cmd.Flags())
-	cmd.Flags().StringVar(&console, "console", "", "`ADDR` of the node's console (default: the node that runs on this home)")
-	cmd.Flags().StringVar(&token, "token-file", "", "`FILE` with the console's token")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the status document")
 	return cmd
+}
+
+// consoleFlags say which running node a command is about.
+type consoleFlags struct {
+	homeFlags
+	console, tokenFile string
+}
+
+func (f *consoleFlags) add(fs *pflag.FlagSet) {
+	f.homeFlags.add(fs)
+	fs.StringVar(&f.console, "console", "", "`ADDR` of the node's console (default: the node that runs on this home)")
+	fs.StringVar(&f.tokenFile, "token-file", "", "`FILE` with the console's token")
+}
+
+// find is the console's base URL, and its token if one was named.
+func (f *consoleFlags) find(cmd *cobra.Command) (base *url.URL, token string, err error) {
+	if base, err = findConsole(f.dir, f.console, cmd.Flags().Changed("console")); err != nil {
+		return nil, "", err
+	}
+	if f.tokenFile != "" {
+		token, err = readSecret(f.tokenFile)
+	}
+	return base, token, err
 }
 
 // findConsole is the console given, or the one of the node that runs on the home. A
@@ -86,8 +102,12 @@ func findConsole(dir, given string, chosen bool) (*url.URL, error) {
 
 // getStatus gets the status document from a console.
 func getStatus(ctx context.Context, client *http.Client, base *url.URL, token string) ([]byte, error) {
-	at := base.JoinPath("api/v1/status")
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	return getDocument(ctx, client, base, token, "api/v1/status")
+}
+
+// getDocument gets a document below a console's base URL.
+func getDocument(ctx context.Context, client *http.Client, base *url.URL, token, path string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath(path).String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask the console: %w", err)
 	}
@@ -101,7 +121,7 @@ func getStatus(ctx context.Context, client *http.Client, base *url.URL, token st
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))
 	if err != nil {
-		return nil, fmt.Errorf("read the status: %w", err)
+		return nil, fmt.Errorf("read the console's answer: %w", err)
 	}
 	switch resp.StatusCode {
 	case http.StatusOK:
