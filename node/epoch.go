@@ -26,7 +26,7 @@ const (
 	// by then the others have it too (DESIGN 5).
 	resealAfter = 3 * time.Second
 	// proofTime is how long a neighbour may take to prove that it has the new secret.
-	proofTime = 4 * time.Second
+	proofTime = 3 * time.Second
 	// reopenTries and reopenPause: a part of a new record may still be on its way.
 	reopenTries = 6
 	reopenPause = 500 * time.Millisecond

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -134,6 +135,9 @@ func (s *live) readCatalog() {
 		return
 	}
 	c, err := s.openCatalog(p)
+	if errors.Is(err, stream.ErrSeal) {
+		return // of an epoch before we came, or after we were removed
+	}
 	if err != nil {
 		s.logger().Warn("unreadable list of tracks", "err", err)
 		return

@@ -25,7 +25,7 @@ type Publisher struct {
 	catalogAt time.Time
 	closed    bool
 	resealAt  time.Time // from when on the newest epoch is to seal; zero: it does
-	sign      *signing // nil: manifests are not made
+	sign      *signing  // nil: manifests are not made
 }
 
 const catalogEvery = time.Second

@@ -55,6 +55,8 @@ type crowdConfig struct {
 	history int                                        // bytes a node; 0: node's default
 	log     slog.Level
 	tap     func(i int, h *stream.History) // given each history of node i; nil: none
+	lock    *dht.Lock                      // nil: an open room
+	keys    func(i int) dht.Keys           // of node i, for a closed room
 }
 
 // newCrowd starts a volunteer and a speaker.
@@ -64,10 +66,13 @@ func newCrowd(t *testing.T, net *vnet.Network, cfg crowdConfig) *crowd {
 	c.volunteer = c.start(0, vnet.HostConfig{}, node.Config{Volunteer: true})
 	c.speaker = c.start(1, cfg.speaker, node.Config{})
 	room, err := dht.CreateRoom(key(t, "room"), dht.RoomOptions{
-		Name: "crowd", Speakers: []peer.ID{c.speaker.ID()}, Now: time.Now(),
+		Name: "crowd", Speakers: []peer.ID{c.speaker.ID()}, Now: time.Now(), Lock: cfg.lock,
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if cfg.keys != nil {
+		room = room.WithKeys(cfg.keys(1))
 	}
 	c.room = room
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -131,6 +136,10 @@ func (c *crowd) start(i int, hc vnet.HostConfig, nc node.Config) *member {
 func (c *crowd) join(i int, hc vnet.HostConfig) {
 	m := c.start(i, hc, node.Config{})
 	c.listeners = append(c.listeners, m)
+	var keys dht.Keys
+	if c.cfg.keys != nil {
+		keys = c.cfg.keys(i)
+	}
 	c.task(func() (err error) {
 		defer func() {
 			if m.gone.Load() {
@@ -142,7 +151,7 @@ func (c *crowd) join(i int, hc vnet.HostConfig) {
 		if err := m.Host().Bootstrapped(ctx); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
-		room, err := m.Host().FetchRoom(ctx, c.room.ID)
+		room, err := m.Host().FetchRoomWith(ctx, c.room.ID, keys)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
