@@ -1,0 +1,3 @@
+// Package matrix holds one test: every input with every codec to every output, by real
+// programs where there are any.
+package matrix
