@@ -110,6 +110,9 @@ func (p *Peer) isBackup(node NodeID) bool { return p.backup != nil && p.backup.n
 func (p *Peer) dropBackup(down bool) {
 	b := p.backup
 	p.backup = nil
+	if !b.up {
+		p.banFor(b.node, farTime)
+	}
 	if b.attached {
 		p.do(Detach{Parent: b.node})
 	}

@@ -221,22 +221,24 @@ func (p *Peer) answered(a AnswerReceived) {
 
 // mayAsk says whether node may be taken as a parent, as far as its name tells.
 func (p *Peer) mayAsk(node NodeID) bool {
-	if node == "" || node == p.cfg.Self || node == p.parent || p.kid(node) != nil || p.standby(node) != nil {
-		return false
-	}
-	return !slices.ContainsFunc(p.banned, func(b ban) bool {
-		return b.node == node && p.now.Before(b.until)
-	})
+	return node != "" && node != p.cfg.Self && node != p.parent && p.kid(node) == nil && p.standby(node) == nil &&
+		!p.isBanned(node)
 }
 
-func (p *Peer) ban(node NodeID) {
+func (p *Peer) isBanned(node NodeID) bool {
+	return slices.ContainsFunc(p.banned, func(b ban) bool { return b.node == node && p.now.Before(b.until) })
+}
+
+func (p *Peer) ban(node NodeID) { p.banFor(node, banTime) }
+
+func (p *Peer) banFor(node NodeID, d time.Duration) {
 	p.banned = slices.DeleteFunc(p.banned, func(b ban) bool {
 		return b.node == node || !p.now.Before(b.until)
 	})
 	if len(p.banned) == maxBans {
 		p.banned = slices.Delete(p.banned, 0, 1)
 	}
-	p.banned = append(p.banned, ban{node, p.now.Add(banTime)})
+	p.banned = append(p.banned, ban{node, p.now.Add(d)})
 }
 
 func (p *Peer) unban(node NodeID) {
@@ -385,7 +387,14 @@ func (p *Peer) judgeCandidate() {
 func (p *Peer) dropCandidate(down bool) {
 	c := p.seek.cand
 	p.seek.cand = nil
-	p.ban(c.node)
+	if c.up {
+		p.ban(c.node)
+	} else { // two strict NATs or a firewall between us, mostly
+		p.banFor(c.node, farTime)
+	}
+	if !c.up || c.attached && !p.needy() || c.attached && p.parent == "" {
+		p.seek.avoid = c.node // it is named, so that its parent hears of it
+	}
 	p.failed()
 	if c.attached {
 		p.do(Detach{Parent: c.node})

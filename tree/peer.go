@@ -13,7 +13,7 @@ const (
 	answerWait   = 1 * time.Second         // for an answer to an offer (DESIGN)
 	linkWait     = 4 * time.Second         // for a link after an answer
 	proofWait    = 1500 * time.Millisecond // for proof that a parent is not below us
-	flowWait     = 2 * time.Second         // for the first packet after Attach
+	flowWait     = 1200 * time.Millisecond // for the first packet after Attach
 	badMemory    = 500 * time.Millisecond  // Silent and Starved are repeated more often
 	starvedWait  = 1 * time.Second         // a candidate may itself be without media
 	provisional  = 4 * time.Second         // a slot is held for a joiner that does not come (DESIGN)
@@ -48,15 +48,19 @@ const (
 	relieveAgain = 3 * time.Second
 	riseWait     = 4 * time.Second // between attempts to rise
 	riseJitter   = 1 * time.Second
-	displaceWait = 4 * time.Second // between strong ones that a full node takes in
-	takenInGrace = 5 * time.Second // for an offer to cross the coming of its joiner
+	displaceWait = 4 * time.Second  // between strong ones that a full node takes in
+	poorWait     = 30 * time.Second // between moves for a better link
+	farTime      = 5 * time.Minute  // a pair that could not be linked is not tried again
+	shunTime     = 1 * time.Minute  // a child that did not deliver to others gets no more
+	takenInGrace = 5 * time.Second  // for an offer to cross the coming of its joiner
 )
 
 // Bounds on what a Peer keeps.
 const (
 	maxHeld      = 256 // offers of others that are remembered
 	maxHanded    = 256 // offers handed to one child that its sums do not yet reckon with
-	maxBans      = 16
+	maxBans      = 32
+	shunFrom     = 2  // complaints about a child
 	maxTries     = 4  // entries tried in a round besides the root
 	pathContacts = 16 // nearest ancestors whose contacts a path holds, besides those that hear offers
 	entryLayer   = 2  // deepest layer of head entries: 1 + 4 + 16 nodes to choose 16 from
@@ -102,6 +106,7 @@ type Peer struct {
 	upSlots     int       // of the parent, as it says
 	displacedAt time.Time // when a strong node was last taken in place of a weak one
 	banned      []ban
+	poorAt      time.Time // when a poor link was last acted upon
 	lastOffer   OfferID
 
 	// Freshness (fresh.go).
@@ -195,6 +200,8 @@ func (p *Peer) Step(now time.Time, ev Event) []Action {
 		p.silent(ev.Peer, ev.For)
 	case Starved:
 		p.starved(ev.Peer, ev.For)
+	case Poor:
+		p.poor(ev.Peer)
 	case SetSlots:
 		p.setSlots(ev.Slots)
 	case Leave:
@@ -202,8 +209,8 @@ func (p *Peer) Step(now time.Time, ev Event) []Action {
 	}
 	p.dropLate()
 	p.relieve()
-	p.runBackup()
 	p.runSeek()
+	p.runBackup()
 	if !p.leaveBy.IsZero() && (len(p.kids) == 0 || !p.now.Before(p.leaveBy)) {
 		p.finishLeaving()
 		return p.out

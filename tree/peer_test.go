@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -117,15 +118,23 @@ func FuzzPeer(f *testing.F) {
 				m = Fresh{}
 			case 7:
 				m = Beat{Stamp: n}
+			case 8:
+				m = HandUp{Hops: int(n) % 70, Deepest: int(n), Offer: Offer{ID: OfferID(n), Joiner: other, Purpose: ToMove + Purpose(n&1), Avoid: who, Slots: int(n)}}
+			case 9:
+				m = Reply{Joiner: other, Offer: p.spare.offer}
+			case 10:
+				m = Stand{Parent: other}
+			case 11:
+				m = Move{}
 			default:
 				m = HeadDown{Stamp: n, Head: Head{Seq: n, Entries: []Entry{{Node: other, Opening: int(n) % 70}}}}
 			}
 			var ev Event
 			switch op & 15 {
 			case 0, 1, 2:
-				ev = OfferReceived{Offer{ID: OfferID(n), Joiner: who, Below: 1 + int(n&3), Avoid: other}}
+				ev = OfferReceived{Offer{ID: OfferID(n), Joiner: who, Below: 1 + int(n&3), Avoid: other, Slots: int(n)}}
 			case 3:
-				ev = AnswerReceived{Offer: p.seek.offer, From: who, Verdict: Accepted, Path: []NodeID{other, who}}
+				ev = AnswerReceived{Offer: cmp.Or(p.seek.offer, p.spare.offer), From: who, Verdict: Accepted, Path: []NodeID{other, who}}
 			case 4:
 				ev = LinkUp{who}
 			case 5:
@@ -140,6 +149,8 @@ func FuzzPeer(f *testing.F) {
 				now = now.Add(time.Duration(y) * 100 * time.Millisecond)
 			case 10:
 				ev = SetSlots{int(y) - 2}
+			case 12:
+				ev = Poor{who}
 			case 11:
 				if y == 1 {
 					ev = Leave{}
@@ -186,7 +197,7 @@ func check(t *testing.T, p *Peer, now time.Time, ev Event) {
 			}
 		}
 	}
-	if len(p.kids) > max(p.slots, before) {
+	if len(p.kids) > max(2*p.slots, 1, before) {
 		t.Fatalf("%d children in %d slots", len(p.kids), p.slots)
 	}
 	if slices.ContainsFunc(p.path, func(h Hop) bool { return h.Node == "self" }) {

@@ -31,6 +31,20 @@ func (p *Peer) considerRise() {
 	}
 }
 
+// poor acts upon a link that is clearly worse than others: whoever is below it moves.
+func (p *Peer) poor(node NodeID) {
+	if node == "" || p.now.Before(p.poorAt.Add(poorWait)) && !p.poorAt.IsZero() {
+		return
+	}
+	if c := p.kid(node); c != nil && c.attached && !c.leaving && p.leaveBy.IsZero() {
+		p.poorAt = p.now
+		p.send(node, Move{})
+	} else if node == p.parent && p.steady() {
+		p.poorAt = p.now
+		p.startMove(maxPath-1, riseJitter)
+	}
+}
+
 // The strong rise: a full node takes one in that is much stronger than the weakest of
 // its children, which then has to move, below the newcomer as a rule.
 
@@ -66,21 +80,20 @@ func (p *Peer) canDisplace(h *held) bool {
 }
 
 // relieve asks a child to move on when there are too many, once it is clear that they
-// stay: the weakest if a strong one came for its place, else the last that was taken in.
+// stay: the last that was taken in, else the weakest.
 func (p *Peer) relieve() {
-	n, displaced := 0, false
+	n := 0
 	var last *child
 	for _, c := range p.kids {
 		if c.suspect || c.leaving || !c.attached {
 			continue
 		}
 		n++
-		displaced = displaced || c.displaces
 		if !c.takenIn.IsZero() && (last == nil || c.takenIn.After(last.takenIn)) {
 			last = c
 		}
 	}
-	if last == nil && displaced {
+	if last == nil {
 		last = p.weakest()
 	}
 	switch {

@@ -207,7 +207,7 @@ func (s *script) message(f []string) Message {
 		}
 		return p
 	case "sum":
-		m := Sum{Layers: s.numbers(f[1]), Open: s.numbers(f[2]), Contact: []byte("c")}
+		m := Sum{Slots: 4, Layers: s.numbers(f[1]), Open: s.numbers(f[2]), Contact: []byte("c")}
 		if len(f) > 3 {
 			m.Seen = uint64(s.number(strings.TrimPrefix(f[3], "seen=")))
 		}

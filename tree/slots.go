@@ -17,6 +17,9 @@ type child struct {
 	suspect   bool      // somebody has lost it as a parent; until it speaks
 	takenIn   time.Time // when it came as a standby; zero: it came by an offer
 	displaces bool      // it came by an offer though we were full: the weakest has to go
+	blames    int       // nodes that it did not deliver to
+	blamedBy  NodeID    // the last of them
+	shunned   time.Time // gets no more children until then
 	slots     int       // as it claims
 	fresh     bool      // wants the next stamp
 
@@ -108,6 +111,12 @@ func (p *Peer) take(h *held) {
 	}
 	if c := p.kid(o.Avoid); c != nil && o.Purpose == ToJoin {
 		c.suspect = true
+		if o.Joiner != c.blamedBy {
+			c.blamedBy = o.Joiner
+			if c.blames++; c.blames >= shunFrom {
+				c.shunned = p.now.Add(shunTime)
+			}
+		}
 	}
 	p.place(h)
 }
@@ -156,7 +165,7 @@ func (p *Peer) place(h *held) {
 
 func (p *Peer) canAccept(h *held) bool {
 	return p.free() > 0 && p.layer()+1 <= min(h.deepest, maxPath-1) &&
-		h.offer.Avoid != p.cfg.Self && p.kid(h.offer.Joiner) == nil
+		h.offer.Avoid != p.cfg.Self && p.kid(h.offer.Joiner) == nil && !p.isBanned(h.offer.Joiner)
 }
 
 // above says whether we hang below node, so that it must not hang below us.
@@ -221,7 +230,7 @@ func (p *Peer) handDown(h *held) bool {
 // opening is the shallowest level of c's subtree that has a free slot (0: c's own),
 // or −1. A child that does not answer for what it was given gets no more.
 func (p *Peer) opening(c *child) int {
-	if !c.attached || c.leaving || c.suspect || len(c.handed) >= maxHanded ||
+	if !c.attached || c.leaving || c.suspect || p.now.Before(c.shunned) || len(c.handed) >= maxHanded ||
 		len(c.handed) > 0 && !p.now.Before(c.handed[0].at.Add(ackWait)) {
 		return -1
 	}
@@ -297,6 +306,9 @@ func (p *Peer) dropKid(c *child, goodbye, linked bool) {
 func (p *Peer) dropLate() {
 	for i := len(p.kids) - 1; i >= 0; i-- {
 		if c := p.kids[i]; !c.until.IsZero() && !p.now.Before(c.until) {
+			if !c.up {
+				p.banFor(c.node, banTime)
+			}
 			p.dropKid(c, true, true)
 		}
 	}

@@ -47,7 +47,7 @@ func (p *Peer) bound() bool { return len(p.kids)+len(p.standbys) > 0 }
 func (p *Peer) canStand(h *held) bool {
 	o := h.offer
 	if o.Avoid == "" || o.Avoid == p.cfg.Self || o.Joiner == p.parent || p.kid(o.Joiner) != nil ||
-		p.isBackup(o.Joiner) || p.layer()+1 > min(h.deepest, maxPath-1) || !p.roomFor(o.Joiner, o.Avoid) {
+		p.isBackup(o.Joiner) || p.isBanned(o.Joiner) || p.layer()+1 > min(h.deepest, maxPath-1) || !p.roomFor(o.Joiner, o.Avoid) {
 		return false
 	}
 	for i, hop := range p.path {

@@ -11,12 +11,7 @@ func (p *Peer) kidSum(c *child, m Sum) {
 	c.layers = m.Layers
 	c.open = slices.Clone(m.Open)
 	c.subtree = total(m.Layers)
-	if len(m.Open) > 0 { // else it joins, and has said it in its offer
-		c.slots = int(min(m.Open[0], maxSlots))
-		if len(m.Layers) > 1 {
-			c.slots = int(min(m.Open[0]+m.Layers[1], maxSlots))
-		}
-	}
+	c.slots = m.Slots
 	c.contact = m.Contact
 	c.entries = m.Entries
 	done := 0
@@ -39,7 +34,7 @@ func (p *Peer) kidSum(c *child, m Sum) {
 // sum is our account of our own subtree. Joining, there is no
 // room in it yet.
 func (p *Peer) sum(joining bool) Sum {
-	s := Sum{Layers: p.layers()}
+	s := Sum{Slots: p.strength(), Layers: p.layers()}
 	if joining {
 		return s
 	}

@@ -130,8 +130,10 @@ type (
 		Peer NodeID
 		For  time.Duration
 	}
+	// Poor says that the link with Peer, parent or child, is clearly worse than others.
+	Poor struct{ Peer NodeID }
 	// SetSlots changes how many children this node takes, counted as in Config.
-	// Children that are there stay.
+	// Children that are too many are asked to move, and stay until they have.
 	SetSlots struct{ Slots int }
 	// Leave says that the user wants this node to go. A speaker goes at once: it tells
 	// its listeners that the stream is over, and waits for that to arrive, before.
@@ -204,6 +206,7 @@ func (Measured) event()        {}
 func (Flowing) event()         {}
 func (Silent) event()          {}
 func (Starved) event()         {}
+func (Poor) event()            {}
 func (SetSlots) event()        {}
 func (Leave) event()           {}
 

@@ -42,6 +42,7 @@ type (
 	// the sender, 1 its children, and so on.
 	Sum struct {
 		Seen    uint64   // HandDown.Num of the newest offer that this sum reckons with
+		Slots   int      // of the sender, 255 at most
 		Layers  []uint32 // nodes
 		Open    []uint32 // free slots
 		Contact []byte   // of the sender; only near the top
@@ -147,6 +148,7 @@ func Marshal(s StreamID, m Message) []byte {
 	case Sum:
 		e.byte(typeSum)
 		e.uint(m.Seen)
+		e.uint(uint64(m.Slots))
 		e.counts(m.Layers)
 		e.counts(m.Open)
 		e.bytes(m.Contact)
@@ -226,6 +228,7 @@ func Unmarshal(b []byte) (StreamID, Message, error) {
 	case typeSum:
 		m = Sum{
 			Seen:    d.uint(1<<64 - 1),
+			Slots:   d.int(maxSlots),
 			Layers:  d.counts(),
 			Open:    d.counts(),
 			Contact: d.bytes(maxContact),

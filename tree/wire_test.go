@@ -16,7 +16,7 @@ var vectorStream = StreamID{0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18
 // vectors are the messages of testdata/wire.txt, in its order.
 var vectors = []Message{
 	Path{Stamp: 300, Delay: 31500 * time.Microsecond, Slots: 4, Hops: []Hop{{Node: "root", Contact: []byte{1, 2}}, {Node: "up"}}},
-	Sum{Seen: 3, Layers: []uint32{1, 4, 200}, Open: []uint32{0, 2, 800}, Contact: []byte{9},
+	Sum{Seen: 3, Slots: 4, Layers: []uint32{1, 4, 200}, Open: []uint32{0, 2, 800}, Contact: []byte{9},
 		Entries: []Entry{{Node: "kid", Contact: []byte{8}, Layer: 2, Opening: 3, Free: 5}}},
 	HeadDown{Stamp: 7, Delay: 40 * time.Millisecond, Head: Head{Stream: vectorStream, Seq: 6, Layers: []uint32{1, 4}, Open: []uint32{0, 16}, Free: 16,
 		Entries: []Entry{{Node: "root", Contact: []byte{1, 2}, Layer: 0, Opening: 2, Free: 16}}}},
@@ -74,9 +74,9 @@ func TestUnmarshalRefuses(t *testing.T) {
 		"contact cut":     frame(typePath, 1, 0, 4, 1, 1, 'a', 9, 1),
 		"contact long":    append(frame(typePath, 1, 0, 4, 1, 1, 'a', 65), make([]byte, 65)...),
 		"endless number":  frame(typeBeat, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1),
-		"many layers":     append(frame(typeSum, 0, 65), make([]byte, 80)...),
-		"count too large": frame(typeSum, 0, 1, 0x80, 0x80, 0x80, 0x80, 0x08),
-		"five entries":    append(frame(typeSum, 0, 0, 0, 0, 5), make([]byte, 80)...),
+		"many layers":     append(frame(typeSum, 0, 4, 65), make([]byte, 80)...),
+		"count too large": frame(typeSum, 0, 4, 1, 0x80, 0x80, 0x80, 0x80, 0x08),
+		"five entries":    append(frame(typeSum, 0, 4, 0, 0, 0, 5), make([]byte, 80)...),
 		"raw cut":         frame(typeHandDown, 1, 1, 1, 1, 1, 'j', 0, 1, 4, 0, 20, 0),
 		"too long":        append(frame(typeGone), make([]byte, MaxMessage)...),
 	} {
@@ -111,7 +111,7 @@ func TestLargestFits(t *testing.T) {
 		func() Path { m := p.pathMessage(); m.Delay, m.Slots = maxDelay, maxSlots; return m }(),
 		HandUp{maxPath, maxPath, Offer{1 << 63, id, ToStand, maxCount - 1, maxSlots, id, make([]byte, maxRaw)}},
 		Reply{id, 1 << 63, make([]byte, maxReply)},
-		Sum{1 << 63, counts, counts, contact, entries[:maxBelow]},
+		Sum{1 << 63, maxSlots, counts, counts, contact, entries[:maxBelow]},
 		HeadDown{1 << 63, maxDelay, Head{Seq: 1 << 63, Entries: entries, Layers: counts, Open: counts, Free: maxCount - 1}},
 		HandDown{1 << 63, maxPath, maxPath, Offer{1 << 63, id, ToStand, maxCount - 1, maxSlots, id, make([]byte, maxRaw)}},
 	} {
