@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p"
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	"github.com/libp2p/go-libp2p/core/peer"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	conns "github.com/libp2p/go-libp2p/x/rate"
@@ -96,6 +98,38 @@ func connRate() *conns.Limiter {
 			IPv6SubnetLimits: []conns.SubnetLimit{{PrefixLength: 56, Limit: limit}},
 			GracePeriod:      time.Minute,
 		},
+	}
+}
+
+// Scores of gossip's neighbours (gossipsub v1.1 specification, "Peer Scoring"): only what no
+// honest host does counts, that is bringing what does not validate, and breaking the
+// protocol's promises. The penalty grows with the square: seven bad messages cost a
+// neighbour its gossip, fifteen and nothing of it is read for some minutes.
+const (
+	scoreGossip   = -500
+	scorePublish  = -1000
+	scoreGraylist = -2250
+	scoreHalf     = 5 * time.Minute // until a penalty has all but gone
+)
+
+func scores() (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresholds) {
+	return &pubsub.PeerScoreParams{
+			SkipAtomicValidation:   true,
+			AppSpecificScore:       func(peer.ID) float64 { return 0 },
+			BehaviourPenaltyWeight: -10, BehaviourPenaltyThreshold: 10, BehaviourPenaltyDecay: pubsub.ScoreParameterDecay(scoreHalf),
+			DecayInterval: pubsub.DefaultDecayInterval, DecayToZero: pubsub.DefaultDecayToZero,
+			RetainScore: scoreHalf,
+			Topics:      map[string]*pubsub.TopicScoreParams{},
+		}, &pubsub.PeerScoreThresholds{
+			SkipAtomicValidation: true,
+			GossipThreshold:      scoreGossip, PublishThreshold: scorePublish, GraylistThreshold: scoreGraylist,
+		}
+}
+
+func topicScores() *pubsub.TopicScoreParams {
+	return &pubsub.TopicScoreParams{
+		SkipAtomicValidation: true, TopicWeight: 1, TimeInMeshQuantum: time.Second,
+		InvalidMessageDeliveriesWeight: -10, InvalidMessageDeliveriesDecay: pubsub.ScoreParameterDecay(scoreHalf),
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 var errStoreFull = errors.New("the store is full")
 
 // store is the memory of a DHT server: what it holds goes when its life, counted from
-// receipt, is over, and there is never more of it than limit bytes.
+// receipt, is over, and there is never more of it than limit bytes, of which what lives
+// for long may take half: so nobody can fill it for days.
 type store struct {
 	life  func(value []byte) time.Duration
 	limit int
@@ -24,13 +25,18 @@ type store struct {
 	mu    sync.Mutex                 // guards all below
 	dirs  map[string]map[string]item // by directory and base name of the key
 	bytes int
+	long  int // of bytes, those of items that live for long
 	swept time.Time
 }
 
 type item struct {
 	value []byte
 	until time.Time
+	long  bool
 }
+
+// longLife is more than what is refreshed while somebody is there lives for.
+const longLife = time.Hour
 
 // itemCost is what an entry takes besides key and value, roughly.
 const itemCost = 128
@@ -60,21 +66,26 @@ func split(k ds.Key) (dir, base string) {
 func (s *store) Put(_ context.Context, k ds.Key, value []byte) error {
 	now := time.Now()
 	dir, base := split(k)
-	need := cost(dir, base, value)
+	need, life := cost(dir, base, value), s.life(value)
+	long := life > longLife
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now.Sub(s.swept) > time.Minute || s.bytes+need > s.limit && now.Sub(s.swept) > time.Second {
+	full := func() bool { return s.bytes+need > s.limit || long && s.long+need > s.limit/2 }
+	if now.Sub(s.swept) > time.Minute || full() && now.Sub(s.swept) > time.Second {
 		s.sweep(now)
 	}
 	s.remove(dir, base)
-	if s.bytes+need > s.limit {
+	if full() {
 		return errStoreFull
 	}
 	if s.dirs[dir] == nil {
 		s.dirs[dir] = map[string]item{}
 	}
-	s.dirs[dir][base] = item{value, now.Add(s.life(value))}
+	s.dirs[dir][base] = item{value, now.Add(life), long}
 	s.bytes += need
+	if long {
+		s.long += need
+	}
 	return nil
 }
 
@@ -97,6 +108,9 @@ func (s *store) remove(dir, base string) {
 		return
 	}
 	s.bytes -= cost(dir, base, it.value)
+	if it.long {
+		s.long -= cost(dir, base, it.value)
+	}
 	delete(s.dirs[dir], base)
 	if len(s.dirs[dir]) == 0 {
 		delete(s.dirs, dir)

@@ -85,6 +85,7 @@ func (h *Host) startGossip() (err error) {
 		pubsub.WithPeerOutboundQueueSize(512),
 		pubsub.WithValidateQueueSize(1024),
 		pubsub.WithSubscriptionFilter(h.book),
+		pubsub.WithPeerScore(scores()),
 		pubsub.WithDefaultValidator(pubsub.ValidatorEx(h.validate)),
 	)
 	if err != nil {
@@ -131,6 +132,9 @@ func (h *Host) join(name string) (*pubsub.Topic, error) {
 	j := h.topics[name]
 	if j == nil {
 		t, err := h.ps.Join(name)
+		if err == nil {
+			err = t.SetScoreParams(topicScores())
+		}
 		if err != nil {
 			return nil, fmt.Errorf("joining a topic: %w", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/time/rate"
 
 	"github.com/watergy/waterfall/stream"
 	"github.com/watergy/waterfall/stream/link"
@@ -21,6 +22,22 @@ type peerLink struct {
 
 	proven map[peer.ID]uint16 // the newest epoch of a room in which the other has proven to be a member
 	claims map[peer.ID][]byte // proofs for an epoch whose secret we do not have yet
+	budget *rate.Limiter      // of control messages; nil: none has come
+}
+
+// A neighbour's control messages are taken at this rate; a join storm at a relay
+// in layer 1 stays below it.
+const (
+	controlRate  = 200 // a second
+	controlBurst = 1000
+)
+
+// allow says whether another control message may be taken.
+func (p *peerLink) allow() bool {
+	if p.budget == nil {
+		p.budget = rate.NewLimiter(controlRate, controlBurst)
+	}
+	return p.budget.Allow()
 }
 
 // linkTo is the link with a node, nil if there is none.
@@ -111,7 +128,9 @@ func (n *Node) linkEvent(ev link.Event) {
 		n.log.Debug("link down", "err", ev.Err)
 		n.lose(id, p)
 	case link.Control:
-		n.control(id, p, ev.Data)
+		if p.allow() {
+			n.control(id, p, ev.Data)
+		}
 	case link.Flowing:
 		if s := n.streams[ev.Stream]; s != nil {
 			s.join.firstPacket(n)
