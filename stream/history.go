@@ -28,8 +28,9 @@ const (
 // the speaker's own: those for players are only these; children get every packet at
 // once, and check for themselves.
 type History struct {
-	id    ID
-	limit int
+	id     ID
+	limit  int
+	opened opened // its own lock
 
 	mu      sync.Mutex // guards all below
 	log     []entry    // a ring, length a power of two; entry i is at i & (len-1)

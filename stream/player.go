@@ -108,7 +108,8 @@ func (p *Player) openCatalog(pkt Packet) (Catalog, error) {
 }
 
 // Next waits for packets that are due, in order per track. io.EOF at the stream's end.
-// The samples and their payloads are the caller's to keep.
+// The samples are the caller's to keep; their payloads are shared with other players:
+// nobody may change them.
 func (p *Player) Next(ctx context.Context) ([]Sample, error) {
 	for {
 		if err := p.read(); err != nil {
@@ -234,10 +235,13 @@ func (p *Player) due(now time.Time) ([]Sample, time.Time) {
 				}
 				break
 			}
-			payload, err := p.s.Open(make([]byte, 0, len(pkt.Wire)), pkt.Wire)
+			payload, err := p.media.h.opened.open(p.s, pkt)
 			if err != nil {
 				q.gap = true
 				continue
+			}
+			if out == nil {
+				out = make([]Sample, 0, playBatch/4)
 			}
 			out = append(out, Sample{
 				Track: pkt.Track, Number: pkt.Number, Time: pkt.Time,

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -13,6 +14,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/watergy/waterfall/stream"
+	"github.com/watergy/waterfall/stream/internal/burst"
 	"github.com/watergy/waterfall/stream/internal/mediatime"
 	"github.com/watergy/waterfall/stream/internal/wish"
 )
@@ -37,9 +39,10 @@ type out struct {
 	info  stream.TrackInfo
 	local *webrtc.TrackLocalStaticRTP
 	ssrc  uint32
+	kind  uint8 // payload type
 
-	started  bool
-	base     uint64 // origin number of the packet with sequence number 0
+	base     atomic.Uint64 // 1 + origin number of the packet with sequence number 0; 0: none sent
+	newest   atomic.Uint64 // origin number
 	packets  uint32
 	octets   uint32
 	reported time.Time
@@ -69,15 +72,26 @@ func (v *viewer) answer(ctx context.Context, offer *wish.Offer, tracks []stream.
 		return "", err
 	}
 	for i, s := range senders {
-		if e := s.GetParameters().Encodings; len(e) > 0 {
-			v.outs[tracks[i].Track].ssrc = uint32(e[0].SSRC)
+		o := v.outs[tracks[i].Track]
+		p := s.GetParameters()
+		if len(p.Encodings) > 0 {
+			o.ssrc = uint32(p.Encodings[0].SSRC)
 		}
-		// Reading a sender's RTCP is what serves the browser's NACKs. Requests for
-		// keyframes have no use: the next is never far, and the group before it is here.
+		if len(p.Codecs) > 0 {
+			o.kind = uint8(p.Codecs[0].PayloadType)
+		}
+		// Requests for keyframes have no use: the next is never far, and the group before
+		// it is here.
 		v.wg.Go(func() {
 			for {
-				if _, _, err := s.ReadRTCP(); err != nil {
+				ps, _, err := s.ReadRTCP()
+				if err != nil {
 					return
+				}
+				for _, p := range ps {
+					if n, ok := p.(*rtcp.TransportLayerNack); ok && n.MediaSSRC == o.ssrc {
+						v.again(o, n)
+					}
 				}
 			}
 		})
@@ -126,20 +140,21 @@ func (v *viewer) send(ctx context.Context) error {
 		now := time.Now()
 		for _, s := range samples {
 			o := v.outs[s.Track]
-			if o == nil {
+			if o == nil || now.Sub(o.reported) < reportEvery {
 				continue
 			}
+			o.reported = now
 			wall := clock.Wall(s.Track, o.info.ClockRate, s.Time, s.At, now)
-			if now.Sub(o.reported) >= reportEvery {
-				o.reported = now
-				if err := v.WriteRTCP([]rtcp.Packet{o.report(s.Time, wall, now)}); err != nil {
-					return err
-				}
-			}
-			if err := o.send(s); err != nil {
+			if err := v.WriteRTCP([]rtcp.Packet{o.report(s.Time, wall, now)}); err != nil {
 				return err
 			}
-			if first != nil && s.Marker && (o.info.Kind == "video" || !v.hasVideo()) {
+		}
+		if err := v.play(samples); err != nil {
+			return err
+		}
+		for _, s := range samples {
+			o := v.outs[s.Track]
+			if first != nil && o != nil && s.Marker && (o.info.Kind == "video" || !v.hasVideo()) {
 				first(v.src.History.ID())
 				first = nil
 			}
@@ -156,21 +171,86 @@ func (v *viewer) hasVideo() bool {
 	return false
 }
 
-// send writes one packet. Sequence numbers follow the origin's: what is missing is
-// missing for the browser too, which then waits for the next keyframe as it should.
-func (o *out) send(s stream.Sample) error {
-	if !o.started {
-		o.started, o.base = true, s.Number
+// play sends samples, as one burst where that can be. Sequence numbers follow the
+// origin's: what is missing is missing for the browser too, which then waits for the
+// next keyframe as it should.
+func (v *viewer) play(samples []stream.Sample) error {
+	fast := v.Path.Ready()
+	if fast {
+		v.Path.Begin(true)
+		defer v.Path.Flush()
 	}
-	o.packets++
-	o.octets += uint32(len(s.Payload))
+	for _, s := range samples {
+		o := v.outs[s.Track]
+		if o == nil {
+			continue
+		}
+		o.base.CompareAndSwap(0, s.Number+1)
+		o.newest.Store(s.Number)
+		o.packets++
+		o.octets += uint32(len(s.Payload))
+		h := o.head(s.Number, s.Time, s.Marker)
+		if fast {
+			v.Path.Add(h, s.Payload)
+		} else if err := o.slow(h, s.Payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// head is the RTP header of a packet: the same each time it is sent, so that sealing it
+// again makes the same bytes.
+func (o *out) head(number uint64, rtpTime uint32, marker bool) burst.Head {
+	return burst.Head{
+		Marker: marker && o.info.Kind == "video", Type: o.kind, SSRC: o.ssrc,
+		Seq: uint16(number + 1 - o.base.Load()), Time: rtpTime,
+	}
+}
+
+// slow sends through pion.
+func (o *out) slow(h burst.Head, payload []byte) error {
 	return o.local.WriteRTP(&rtp.Packet{
-		Header: rtp.Header{
-			Version: 2, Marker: s.Marker && o.info.Kind == "video",
-			SequenceNumber: uint16(s.Number - o.base), Timestamp: s.Time,
-		},
-		Payload: s.Payload,
+		Header:  rtp.Header{Version: 2, Marker: h.Marker, SequenceNumber: h.Seq, Timestamp: h.Time},
+		Payload: payload,
 	})
+}
+
+// maxAgain bounds what one NACK may ask for.
+const maxAgain = 256
+
+// again sends what the browser has lost from the history.
+func (v *viewer) again(o *out, n *rtcp.TransportLayerNack) {
+	base, newest := o.base.Load(), o.newest.Load()
+	if base == 0 {
+		return
+	}
+	budget := maxAgain
+	for _, pair := range n.Nacks {
+		for _, seq := range pair.PacketList() {
+			// The number with this sequence number that is nearest below the newest.
+			back := uint64(uint16(newest+1-base) - seq)
+			if budget--; budget < 0 || back > newest+1-base {
+				return
+			}
+			p, ok := v.src.History.Get(o.info.Track, newest-back)
+			if !ok {
+				continue
+			}
+			payload, err := v.src.Sealer.Open(nil, p.Wire)
+			if err != nil {
+				continue
+			}
+			h := o.head(p.Number, p.Time, p.Marker)
+			if !v.Path.Ready() {
+				_ = o.slow(h, payload) // lost again
+				continue
+			}
+			v.Path.Begin(false)
+			v.Path.Add(h, payload)
+			v.Path.Flush()
+		}
+	}
 }
 
 // report says which RTP time it is now, given that rtpTime is at wall.

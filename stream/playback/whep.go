@@ -3,6 +3,7 @@ package playback
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -17,13 +18,15 @@ import (
 	"github.com/watergy/waterfall/stream/internal/wish"
 )
 
-// maxViewers bounds the browsers that one WHEP serves.
-const maxViewers = 64
+// maxViewers bounds the browsers that one WHEP serves unless it is told otherwise.
+const maxViewers = 256
 
 // WHEPConfig for NewWHEP.
 type WHEPConfig struct {
 	Net transport.Net // nil: the system's network
 	Log *slog.Logger
+	// MaxViewers bounds the browsers served at once; 0 means 256.
+	MaxViewers int
 	// OnFirstFrame, if set, is called for each viewer when its first video frame (first
 	// packet of a stream without video) has been sent to it.
 	OnFirstFrame func(stream.ID)
@@ -43,6 +46,9 @@ func NewWHEP(base string, pick func(r *http.Request) (Source, error), cfg WHEPCo
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.MaxViewers <= 0 {
+		cfg.MaxViewers = maxViewers
+	}
 	w := &WHEP{pick: pick, cfg: cfg}
 	w.endpoint = &wish.Endpoint{Base: strings.TrimSuffix(base, "/"), Log: cfg.Log, Open: w.open}
 	return w, nil
@@ -54,11 +60,11 @@ func (w *WHEP) ServeHTTP(rw http.ResponseWriter, r *http.Request) { w.endpoint.S
 func (w *WHEP) Close() error { return w.endpoint.Close() }
 
 func (w *WHEP) open(r *http.Request, offer *wish.Offer) (wish.Session, string, error) {
-	if w.viewers.Add(1) > maxViewers {
+	if int(w.viewers.Add(1)) > w.cfg.MaxViewers {
 		w.viewers.Add(-1)
 		return nil, "", &wish.Error{
 			Status: http.StatusServiceUnavailable, Retry: RetryAfter,
-			Err: errors.New("this node serves its limit of 64 viewers (hint: join with a node of your own)"),
+			Err: fmt.Errorf("this node serves its limit of %d viewers (hint: join with a node of your own)", w.cfg.MaxViewers),
 		}
 	}
 	v, answer, err := w.answer(r, offer)
