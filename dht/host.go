@@ -186,6 +186,9 @@ func (h *Host) start() error {
 	if err := h.startGossip(); err != nil {
 		return err
 	}
+	if h.cfg.Volunteer {
+		h.serveUplink()
+	}
 	down, err := h.host.EventBus().Subscribe(new(event.EvtPeerConnectednessChanged))
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ WFNODE_MEDIA_PORTS), then from config.toml in the home directory (media-ports = 
 	})
 	root.AddCommand(
 		createCommand(), speakCommand(), joinCommand(), bootstrapCommand(), demoCommand(),
-		statusCommand(), topCommand(), roomCommand(), idCommand(), versionCommand(),
+		statusCommand(), topCommand(), doctorCommand(), roomCommand(), benchCommand(), idCommand(), versionCommand(),
 	)
 	return root
 }

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pion/stun/v3"
+)
+
+// fakeSTUN answers with the address that shown makes of the asker's.
+func fakeSTUN(t *testing.T, shown func(netip.AddrPort) netip.AddrPort) string {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, maxSTUN)
+		for {
+			n, from, err := conn.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			at := shown(from)
+			if b := stunAnswer(buf[:n], &net.UDPAddr{IP: at.Addr().AsSlice(), Port: int(at.Port())}); b != nil {
+				conn.WriteToUDPAddrPort(b, from)
+			}
+		}
+	}()
+	t.Cleanup(func() { conn.Close(); <-done })
+	return conn.LocalAddr().String()
+}
+
+func TestNATKinds(t *testing.T) {
+	public := netip.MustParseAddr("203.0.113.9")
+	as := func(port uint16) func(netip.AddrPort) netip.AddrPort {
+		return func(netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(public, port) }
+	}
+	itself := func(a netip.AddrPort) netip.AddrPort { return a }
+	for _, c := range []struct {
+		name    string
+		servers []string
+		kind    string
+		udp     grade
+		nat     grade
+	}{
+		{"no NAT", []string{fakeSTUN(t, itself), fakeSTUN(t, itself)}, "none", good, good},
+		{"the same for all", []string{fakeSTUN(t, as(40000)), fakeSTUN(t, as(40000))}, "cone", good, good},
+		{"by destination", []string{fakeSTUN(t, as(40000)), fakeSTUN(t, as(40001))}, "symmetric", good, fair},
+		{"one answer only", []string{fakeSTUN(t, as(40000)), "127.0.0.1:9"}, "unknown", good, unknown},
+		{"no answer", []string{"127.0.0.1:9"}, "unknown", bad, unknown},
+		{"no such server", []string{"nowhere.invalid:3478"}, "unknown", bad, unknown},
+		{"nobody to ask", nil, "unknown", unknown, unknown},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := probe4(t.Context(), c.servers)
+			if p.kind() != c.kind || p.judgeUDP().Grade != c.udp || p.judgeNAT().Grade != c.nat {
+				t.Errorf("%s, %+v, %+v", p.kind(), p.judgeUDP(), p.judgeNAT())
+			}
+			if c.kind == "none" && !p.hairpin {
+				t.Error("a machine does not reach itself")
+			}
+			if c.nat == fair && p.judgeNAT().Advice == "" {
+				t.Error("no advice")
+			}
+		})
+	}
+}
+
+func FuzzReadBinding(f *testing.F) {
+	m, err := stun.Build(stun.TransactionID, stun.BindingSuccess, &stun.XORMappedAddress{IP: net.IPv4(1, 2, 3, 4), Port: 5})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(m.Raw)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if at, _, err := readBinding(b); err == nil && !at.IsValid() {
+			t.Errorf("no address in %x", b)
+		}
+	})
+}
+
+// The clock is compared as RFC 5905 says, also across the end of the era in 2036.
+func TestClockOffset(t *testing.T) {
+	for _, now := range []time.Time{time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC), time.Date(2036, 2, 7, 6, 28, 15, 0, time.UTC)} {
+		for _, off := range []time.Duration{0, -3 * time.Second, 90 * time.Minute} {
+			answer := make([]byte, ntpSize)
+			answer[0], answer[1] = 4<<3|ntpServer, 2
+			binary.BigEndian.PutUint64(answer[24:], ntpTime(now))
+			binary.BigEndian.PutUint64(answer[32:], ntpTime(now.Add(off+10*time.Millisecond)))
+			binary.BigEndian.PutUint64(answer[40:], ntpTime(now.Add(off+12*time.Millisecond)))
+			got, err := ntpOffset(answer, now, now.Add(22*time.Millisecond))
+			if err != nil || (got-off).Abs() > time.Microsecond {
+				t.Errorf("%v off at %v: %v, %v", off, now, got, err)
+			}
+			if _, err := ntpOffset(answer, now.Add(time.Second), now.Add(2*time.Second)); err == nil {
+				t.Error("an answer to another question is taken")
+			}
+		}
+	}
+	for off, want := range map[time.Duration]grade{time.Second: good, -2 * time.Hour: fair, 48 * time.Hour: bad} {
+		if got := judgeOffset(off); got.Grade != want {
+			t.Errorf("%v: %+v", off, got)
+		}
+	}
+}
+
+func FuzzNTP(f *testing.F) {
+	f.Add(make([]byte, ntpSize))
+	f.Fuzz(func(t *testing.T, b []byte) { ntpOffset(b, time.Unix(1, 0), time.Unix(2, 0)) })
+}
+
+func TestBuffers(t *testing.T) {
+	dir := t.TempDir()
+	if got := judgeBuffers(dir); got.Grade != unknown {
+		t.Errorf("nothing to read: %+v", got)
+	}
+	for value, want := range map[string]grade{"212992\n": fair, "8388608\n": good, "x": unknown} {
+		if err := os.WriteFile(filepath.Join(dir, "rmem_max"), []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := judgeBuffers(dir); got.Grade != want || want == fair && !strings.Contains(got.Advice, "sysctl") {
+			t.Errorf("%q: %+v", value, got)
+		}
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	none, three := 0, 3
+	for _, c := range []struct {
+		d         diagnosis
+		udp, boot grade
+		listen    bool
+		says      string
+	}{
+		{diagnosis{}, bad, good, false, "UDP does not get out"},
+		{diagnosis{}, good, bad, false, "no bootstrap node"},
+		{diagnosis{Slots: &none}, good, good, true, "too slow to pass on"},
+		{diagnosis{NAT: "symmetric"}, good, unknown, true, "to nodes that can be reached"},
+		{diagnosis{NAT: "cone", Slots: &three}, good, good, true, "speak, listen and pass on; its uplink has room for 3 others"},
+		{diagnosis{}, unknown, unknown, true, "can speak, listen and pass on"},
+	} {
+		c.d.conclude(c.udp, c.boot)
+		if c.d.Listen != c.listen || !strings.Contains(c.d.Verdict, c.says) {
+			t.Errorf("%+v", c.d)
+		}
+	}
+}
+
+// The whole examination, on loopback: within 5 s, with the uplink measured.
+func TestDoctor(t *testing.T) {
+	c := testCrew(t)
+	boot := ready(t, c, "bootstrap", "bootstrap")
+	itself := func(a netip.AddrPort) netip.AddrPort { return a }
+	start := time.Now()
+	out, err := exec.Command(c.exe, "doctor", "--home", t.TempDir(), "--bootstrap", boot.address, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1",
+		"--stun", fakeSTUN(t, itself), "--stun", fakeSTUN(t, itself), "--ntp", "none", "--json").Output()
+	if err != nil {
+		t.Fatal(err, string(out))
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+	var d diagnosis
+	if err := json.Unmarshal(out, &d); err != nil {
+		t.Fatal(err)
+	}
+	if !d.Listen || d.NAT != "none" || d.Uplink == nil || *d.Uplink < 1e6 || d.Slots == nil {
+		t.Errorf("%s", out)
+	}
+	var names []string
+	for _, f := range d.Checks {
+		names = append(names, f.Name)
+	}
+	if want := []string{"udp", "nat", "hairpin", "ipv6", "clock", "bootstrap", "uplink", "slots", "buffers"}; !slices.Equal(names, want) {
+		t.Errorf("checks %v", names)
+	}
+
+	out, err = exec.Command(c.exe, "doctor", "--home", t.TempDir(), "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--stun", "127.0.0.1:9", "--ntp", "none",
+		"--bootstrap", "/ip4/127.0.0.1/udp/9/quic-v1/p2p/"+boot.peer).Output()
+	if err == nil || !strings.Contains(string(out), "verdict: this machine cannot take part") {
+		t.Errorf("with nobody to reach: %v\n%s", err, out)
+	}
+}
