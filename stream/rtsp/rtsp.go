@@ -26,6 +26,9 @@ const (
 	// writeQueue holds a reader's packets until its socket takes them (a power of two); a
 	// group of 4 s at 8 Mbit/s fits, so that a reader can be given the last one at once.
 	writeQueue = 4096
+	// patience is how long a reader's socket may take nothing before the reader is given up:
+	// somebody who holds a player for a moment goes on where the stream is then.
+	patience = 40 * time.Second
 	// silence ends a publisher that sends nothing.
 	silence = 5 * time.Second
 	// portTries bounds the search for two free UDP ports in a row.
@@ -75,6 +78,7 @@ func Serve(l net.Listener, cfg Config) (*Server, error) {
 		UDPRTPAddress:            ports[0].LocalAddr().String(),
 		UDPRTCPAddress:           ports[1].LocalAddr().String(),
 		ReadTimeout:              silence,
+		WriteTimeout:             patience,
 		WriteQueueSize:           writeQueue,
 		DisableRTCPSenderReports: true, // reader sends its own, which agree with each other
 		Listen:                   func(string, string) (net.Listener, error) { return l, nil },

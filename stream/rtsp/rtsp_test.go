@@ -1,6 +1,7 @@
 package rtsp_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -345,26 +346,31 @@ func read(t *testing.T, url string, packet func(*rtp.Packet)) {
 	}
 }
 
-// stall asks for the stream's first track and never reads it.
-func stall(t *testing.T, c net.Conn, url string) {
+// stall asks for the stream's first track and does not read it; what comes is behind the
+// reader that it returns.
+func stall(t *testing.T, c net.Conn, url string) *bufio.Reader {
 	t.Helper()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	r := bufio.NewReader(c)
 	session := ""
 	for i, req := range []string{
 		"SETUP " + url + "/trackID=0 RTSP/1.0\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n",
 		"PLAY " + url + " RTSP/1.0\r\n",
 	} {
 		fmt.Fprintf(c, "%sCSeq: %d\r\n%s\r\n", req, i+1, session)
-		buf := make([]byte, 1024)
-		n, err := c.Read(buf)
-		if err != nil || !strings.HasPrefix(string(buf[:n]), "RTSP/1.0 200") {
-			t.Fatalf("%s: %s (%v)", strings.Fields(req)[0], buf[:n], err)
-		}
-		for line := range strings.Lines(string(buf[:n])) {
+		for first := true; ; first = false {
+			line, err := r.ReadString('\n')
+			if err != nil || first && !strings.HasPrefix(line, "RTSP/1.0 200") {
+				t.Fatalf("%s: %s (%v)", strings.Fields(req)[0], line, err)
+			}
 			if id, ok := strings.CutPrefix(line, "Session: "); ok {
 				id, _, _ = strings.Cut(strings.TrimSpace(id), ";")
 				session = "Session: " + id + "\r\n"
 			}
+			if strings.TrimSpace(line) == "" {
+				break
+			}
 		}
 	}
+	return r
 }
