@@ -47,6 +47,7 @@ type live struct {
 	stop        []context.CancelFunc
 	join        joinTimes
 	gap         gapWatch
+	uplink      uplink
 	media       mediaWatch
 	past        linkTotals // of links that are gone
 	chart       chart

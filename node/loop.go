@@ -77,6 +77,7 @@ func (n *Node) lookAround() {
 	}
 	for _, s := range n.streams {
 		s.readCatalog()
+		s.tend(now)
 		if s.over(now) {
 			s.room.drop(s)
 		}

@@ -168,6 +168,7 @@ func (r *room) add(id stream.ID, speaker peer.ID, root bool) (*live, error) {
 		room: r, id: id, speaker: speaker, tree: t, sealer: sealer,
 		hist:    stream.NewHistory(id, history),
 		pending: map[tree.OfferID]*pendingOffer{},
+		uplink:  newUplink(r.n.cfg.Slots),
 		headAt:  time.Now(),
 	}
 	if r.n.cfg.Tap != nil {
