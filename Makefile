@@ -6,7 +6,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build demo test help setup lint unit race scenario fuzz sim sim-tree image docker-up docker-down measure measure-join clean
+.PHONY: build demo test help setup lint unit race scenario fuzz sim sim-tree image docker-up docker-down measure measure-join bench-relay clean
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD  = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
@@ -14,10 +14,10 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Packages whose tests start processes, browsers or containers, and watch the clock:
 # they run alone, one after the other.
-SCENARIOS = ./internal/browser ./internal/e2e ./internal/docker
+SCENARIOS = ./internal/browser ./stream/internal/matrix ./internal/e2e ./internal/docker
 # Packages light enough for the race detector in every run.
 RACE = ./tree ./stream/... ./node/home
-UNIT = $(shell go list ./... | grep -v -e /internal/browser -e /internal/e2e -e /internal/docker)
+UNIT = $(shell go list ./... | grep -v -e /internal/browser -e /internal/matrix -e /internal/e2e -e /internal/docker)
 
 build: ## bin/wfnode, static
 	@$(GOBUILD) -o bin/wfnode ./cmd/wfnode
@@ -84,6 +84,10 @@ measure: build measure-join ## the figures of docs/measurements.md that take rea
 
 measure-join: build ## how fast a fresh process joins, p50 of 10
 	@go test -run '^$$' -bench Join -benchtime 10x -timeout 10m ./internal/e2e
+
+RUNS ?= 3
+bench-relay: build ## CPU a forwarded packet beside pion's example (WHIPBENCH=folder of whipbench)
+	@internal/bench/relay $(RUNS)
 
 clean:
 	@rm -rf bin
