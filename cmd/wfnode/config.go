@@ -98,7 +98,7 @@ func fromFile(cmd *cobra.Command, path string) error {
 // configKeys are the flags that config.toml may set: those of any command that has a home.
 func configKeys(root *cobra.Command) []string {
 	var keys []string
-	for _, cmd := range root.Commands() {
+	for _, cmd := range allCommands(root) {
 		if cmd.Flags().Lookup("home") == nil {
 			continue
 		}
@@ -110,6 +110,14 @@ func configKeys(root *cobra.Command) []string {
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys)
+}
+
+func allCommands(root *cobra.Command) []*cobra.Command {
+	all := root.Commands()
+	for _, cmd := range root.Commands() {
+		all = append(all, allCommands(cmd)...)
+	}
+	return all
 }
 
 // set gives a flag a value as if it had been on the command line.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"log/slog"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -160,15 +159,3 @@ func (f *nodeFlags) slotCount(given bool) (int, error) {
 	}
 	return slots, nil
 }
-
-// notYet adds a flag of the interface that this version cannot serve: using it is an
-// error, so nobody relies on what does not happen.
-func notYet(fs *pflag.FlagSet, name, usage string) {
-	fs.Var(unavailable{}, name, usage+" (not available yet)")
-}
-
-type unavailable struct{}
-
-func (unavailable) String() string   { return "" }
-func (unavailable) Type() string     { return "" }
-func (unavailable) Set(string) error { return errors.New("not available yet in this version") }

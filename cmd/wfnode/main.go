@@ -57,8 +57,9 @@ WFNODE_MEDIA_PORTS), then from config.toml in the home directory (media-ports = 
 	})
 	root.AddCommand(
 		createCommand(), speakCommand(), joinCommand(), bootstrapCommand(), demoCommand(),
-		statusCommand(), topCommand(), doctorCommand(), roomCommand(), benchCommand(), idCommand(), versionCommand(),
+		statusCommand(), topCommand(), doctorCommand(), roomCommand(), configCommand(), benchCommand(), idCommand(), versionCommand(),
 	)
+	complete(root)
 	return root
 }
 
