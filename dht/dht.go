@@ -52,6 +52,6 @@ var (
 	// ErrNeedsPassword and ErrNeedsKey say which.
 	ErrNeedsPassword = fmt.Errorf("%w: it needs a password (hint: --password-file FILE, or - to be asked)", ErrClosedRoom)
 	ErrNeedsKey      = fmt.Errorf("%w: it needs an OpenPGP key (hint: --pgp-key FILE, or --gpg)", ErrClosedRoom)
-	// ErrRefused: the password is wrong, or the key is not admitted.
-	ErrRefused = errors.New("not admitted")
+	// ErrRefused: the password is wrong, the key is not admitted, or this node may not speak.
+	ErrRefused = errors.New("refused")
 )

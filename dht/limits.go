@@ -106,9 +106,9 @@ func connRate() *conns.Limiter {
 // protocol's promises. The penalty grows with the square: seven bad messages cost a
 // neighbour its gossip, fifteen and nothing of it is read for some minutes.
 const (
-	scoreGossip   = -500
+	scoreGossip   = -480
 	scorePublish  = -1000
-	scoreGraylist = -2250
+	scoreGraylist = -2240
 	scoreHalf     = 5 * time.Minute // until a penalty has all but gone
 )
 

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -252,7 +251,7 @@ func (n *Node) findRoom(name string) (*room, error) {
 	return nil, fmt.Errorf("this node is not in room %s", name)
 }
 
-var errMayNotSpeak = errors.New("this node may not speak in this room (hint: the room's owner can add it)")
+var errMayNotSpeak = fmt.Errorf("%w: this node may not speak in this room (hint: the room's maker can let it: wfnode room speaker add ROOM PEER)", dht.ErrRefused)
 
 func (r *room) whipHandler() (http.Handler, error) {
 	if !r.room.MaySpeak(r.n.ID()) {

@@ -202,11 +202,17 @@ func namedKeys(r *home.Room, name string) ([][]byte, error) {
 			return len(hex) >= 8 && strings.HasSuffix(fmt.Sprintf("%X", k.Fingerprint), hex) || strings.Contains(strings.ToLower(k.Name), strings.ToLower(name))
 		}
 	}
-	var found [][]byte
+	var found, exact [][]byte
 	for _, k := range all {
+		if k.Name == name {
+			exact = append(exact, k.Fingerprint)
+		}
 		if means(k) {
 			found = append(found, k.Fingerprint)
 		}
+	}
+	if len(exact) == 1 {
+		return exact, nil
 	}
 	switch {
 	case len(found) == 0:

@@ -148,7 +148,9 @@ func TestPGPRoom(t *testing.T) {
 	for _, name := range []string{"ann", "bob", "cleo"} {
 		key("--quick-gen-key", name, "default", "default", "never")
 	}
-	public := func(name string) string { return secretFile(t, c, name+".asc", string(key("--armor", "--export", name))) }
+	public := func(name string) string {
+		return secretFile(t, c, name+".asc", string(key("--armor", "--export", name)))
+	}
 	private1 := secretFile(t, c, "bob.key", string(key("--export-secret-keys", "bob")))
 	cleoKey := secretFile(t, c, "cleo.key", string(key("--export-secret-keys", "cleo")))
 	annPublic, bobPublic, cleoPublic := public("ann"), public("bob"), public("cleo")
@@ -184,5 +186,32 @@ func TestPGPRoom(t *testing.T) {
 		if body := get(t, p.console+"api/v1/status"); !regexp.MustCompile(`"epoch": ?2`).MatchString(body) || regexp.MustCompile(`"lost": ?[1-9]`).MatchString(body) {
 			t.Errorf("%s is not in epoch 2, or has lost packets:\n%s", p.name, body)
 		}
+	}
+}
+
+// Who may speak is what the room's record says, also while somebody does.
+func TestSpeakers(t *testing.T) {
+	c := testCrew(t)
+	boot := ready(t, c, "bootstrap", "bootstrap")
+	ticket, _ := made(t, c, "--bootstrap", boot.address)
+	id, code := command(t, c, "guest", "id")
+	guest := regexp.MustCompile(`12D3Koo\w+`).FindString(id)
+	if code != 0 || guest == "" {
+		t.Fatalf("id: exit code %d:\n%s", code, id)
+	}
+	if out, code := command(t, c, "guest", append([]string{"speak", ticket}, private...)...); code != 3 {
+		t.Errorf("a guest speaks: exit code %d:\n%s", code, out)
+	}
+	listener := ready(t, c, "listener", "join", ticket)
+	if out, code := command(t, c, "speaker", append([]string{"room", "speaker", "add", "talk", guest}, quiet...)...); code != 0 {
+		t.Fatalf("room speaker add: exit code %d:\n%s", code, out)
+	}
+	speaker := ready(t, c, "guest", "speak", ticket)
+	await(t, c, func() bool { return listener.live })
+	if out, code := command(t, c, "speaker", append([]string{"room", "speaker", "remove", "talk", guest}, quiet...)...); code != 0 {
+		t.Fatalf("room speaker remove: exit code %d:\n%s", code, out)
+	}
+	if code := sentAway(t, c, speaker); code != 3 {
+		t.Errorf("who may no longer speak ended with %d: %s", code, speaker.lastWords())
 	}
 }

@@ -102,6 +102,14 @@ func generatePassword() string {
 
 // addKeys adds the public keys of files to list; one that is there is replaced.
 func addKeys(list [][]byte, files []string) ([][]byte, error) {
+	kept, err := keptRecipients(list)
+	if err != nil {
+		return nil, err
+	}
+	at := map[string]int{} // by fingerprint
+	for i, k := range kept {
+		at[string(k.Fingerprint)] = i
+	}
 	for _, path := range files {
 		b, err := readLimited(path, maxKeyFile)
 		if err != nil {
@@ -112,11 +120,15 @@ func addKeys(list [][]byte, files []string) ([][]byte, error) {
 			return nil, usagef("%s: %w", path, err)
 		}
 		for _, k := range keys {
-			list, _ = dropKey(list, k.Fingerprint)
 			m, err := k.Marshal()
 			if err != nil {
 				return nil, err
 			}
+			if i, ok := at[string(k.Fingerprint)]; ok {
+				list[i] = m
+				continue
+			}
+			at[string(k.Fingerprint)] = len(list)
 			list = append(list, m)
 		}
 	}
