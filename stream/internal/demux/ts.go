@@ -77,7 +77,7 @@ func plain(err error) error {
 }
 
 // tsName is a codec's name; empty for what is neither picture nor sound.
-func tsName(c mpegts.Codec) string {
+func tsName(c codecs.Codec) string {
 	switch c.(type) {
 	case *codecs.H264:
 		return codec.H264
