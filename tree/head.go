@@ -99,8 +99,9 @@ func (p *Peer) passHead() {
 // tellWatch says what this node must hear from signalling, when that has changed.
 // Whoever may become an entry listens before the head says so: it would know too late.
 func (p *Peer) tellWatch() {
-	w := Watch{Heads: p.seek.active && !p.seek.once && p.leaveBy.IsZero()}
-	if p.attached() { // also while leaving: a quick no is better than none
+	falling := p.backup != nil && p.backup.attached // it will be over before a topic is joined or left
+	w := Watch{Heads: p.seek.active && !p.seek.once && !falling && p.leaveBy.IsZero()}
+	if p.attached() || falling { // also while leaving: a quick no is better than none
 		w.Offers = p.cfg.Root || p.layer() <= entryLayer ||
 			slices.ContainsFunc(p.head.Entries, func(e Entry) bool { return e.Node == p.cfg.Self })
 	}

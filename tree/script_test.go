@@ -25,8 +25,8 @@ var rewrite = flag.Bool("rewrite", false, "write what the golden scripts give in
 //	up|down|flowing NODE
 //	silent|starved|rtt NODE DURATION
 //	slots N | leave | view
-//	from NODE path STAMP HOPS… | sum LAYERS OPEN [seen=N] | head SEQ NODE:LAYER:OPENING… |
-//	          offer NUM ID JOINER [below=N] [avoid=NODE] [move|stand] [deepest=N] | up ID JOINER [like offer] |
+//	from NODE path STAMP HOPS… | sum LAYERS OPEN [seen=N] | head SEQ NODE:LAYER:OPENING… [open=LAYERS] |
+//	          offer NUM ID JOINER [below=N] [slots=N] [avoid=NODE] [move|stand] [deepest=N] | up ID JOINER [like offer] |
 //	          noroom JOINER ID | reply JOINER ID | beat N | fresh | leaving | gone | move | stand PARENT;
 //	          JOINER ID of the Peer itself: "self last" is the offer that it sent last
 func TestScripts(t *testing.T) {
@@ -201,13 +201,19 @@ func (s *script) event(f []string) Event {
 func (s *script) message(f []string) Message {
 	switch f[0] {
 	case "path":
-		p := Path{Stamp: uint64(s.number(f[1]))}
+		p := Path{Stamp: uint64(s.number(f[1])), Slots: DefaultSlots}
 		for _, n := range f[2:] {
 			p.Hops = append(p.Hops, Hop{Node: NodeID(n), Contact: []byte("c" + n)})
 		}
 		return p
 	case "sum":
-		m := Sum{Slots: 4, Layers: s.numbers(f[1]), Open: s.numbers(f[2]), Contact: []byte("c")}
+		m := Sum{Layers: s.numbers(f[1]), Open: s.numbers(f[2]), Contact: []byte("c")}
+		if len(m.Open) > 0 {
+			m.Slots = int(m.Open[0])
+		}
+		if len(m.Layers) > 1 {
+			m.Slots += int(m.Layers[1])
+		}
 		if len(f) > 3 {
 			m.Seen = uint64(s.number(strings.TrimPrefix(f[3], "seen=")))
 		}
@@ -245,6 +251,10 @@ func (s *script) message(f []string) Message {
 func (s *script) head(f []string) Head {
 	h := Head{Seq: uint64(s.number(f[0]))}
 	for _, e := range f[1:] {
+		if open, ok := strings.CutPrefix(e, "open="); ok {
+			h.Open = s.numbers(open)
+			continue
+		}
 		part := strings.Split(e, ":")
 		h.Entries = append(h.Entries, Entry{
 			Node: NodeID(part[0]), Contact: []byte("c" + part[0]),
@@ -261,6 +271,8 @@ func (s *script) newOffer(f []string) Offer {
 		switch key {
 		case "below":
 			o.Below = s.number(v)
+		case "slots":
+			o.Slots = s.number(v)
 		case "avoid":
 			o.Avoid = NodeID(v)
 		case "move":

@@ -2,7 +2,7 @@ package tree
 
 // Offers of nodes that stand in the tree travel along it, and so do the answers: no
 // signalling is needed to move or to find a backup, and its cost does not grow with
-// the room.
+// the room. Those of newcomers are answered by signalling wherever they end up.
 
 // handedUp takes an offer of a child, or of one below it.
 func (p *Peer) handedUp(c *child, m HandUp) {
@@ -10,17 +10,24 @@ func (p *Peer) handedUp(c *child, m HandUp) {
 	if old := p.held[o.Joiner]; old != nil && o.ID <= old.offer.ID {
 		return
 	}
-	if o.Joiner == p.cfg.Self || o.Purpose == ToJoin {
+	if o.Joiner == p.cfg.Self {
 		return
 	}
 	h := &held{offer: o, from: c.node, up: true, hops: m.Hops, deepest: m.Deepest}
+	if o.Purpose == ToJoin {
+		if k := p.kid(o.Joiner); k != nil && o.ID <= k.offer {
+			return
+		}
+		h.deepest = p.deepest(o)
+	}
 	p.remember(h)
 	p.place(h)
 }
 
-// handUp gives an offer that found no place here to the parent.
+// handUp gives an offer that found no place here to the parent. One that came by
+// signalling goes up as well: the joiner's head was old, and above more is known.
 func (p *Peer) handUp(h *held) bool {
-	if !h.up || h.asked || p.cfg.Root || !p.attached() || h.hops >= maxPath {
+	if h.from != "" && !h.up || h.asked || p.cfg.Root || !p.attached() || h.hops >= maxPath {
 		return false
 	}
 	h.to, h.asked = p.parent, true
