@@ -229,6 +229,11 @@ func (l *Link) step(now time.Time) (time.Time, error) {
 	return next, nil
 }
 
+// pionsTurn is for a goroutine of pion that has just seen the other side's ABORT: it
+// wants a lock that closing holds for 200 ms, and with it all that asks the connection
+// for anything (in a synctest bubble for good).
+const pionsTurn = 500 * time.Microsecond
+
 // down reports the end and frees what the link holds. The event goes first: closing
 // what is below may take a moment.
 func (l *Link) down() {
@@ -236,6 +241,7 @@ func (l *Link) down() {
 	err := l.err
 	l.e.post(Event{Kind: Down, Link: l, Err: err})
 	l.mu.Unlock()
+	time.Sleep(pionsTurn)
 	if err := l.pc.GracefulClose(); err != nil {
 		l.e.log.Debug("close link", "peer", l.Peer(), "err", err)
 	}

@@ -12,8 +12,8 @@ const (
 	burstPerPacket = time.Second / 3000     // 3 packets a ms of history: more overflows receive buffers
 	burstAge       = 100 * time.Millisecond // what came earlier than this is history
 	heartbeatEvery = 50 * time.Millisecond
-	repairFloor    = 50_000 // bytes a second that repairs may always use …
-	repairShare    = 5      // … or one part in five of what the link carries
+	repairFloor    = 8_000 // bytes a second that repairs may always use …
+	repairShare    = 5     // … or one part in five of what the link carries
 	repairBurst    = 64_000
 	maxWants       = 64  // ranges that wait to be looked at
 	maxRepairs     = 512 // packets that wait for their share

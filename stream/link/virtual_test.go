@@ -2,7 +2,9 @@ package link
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"math"
 	"net/netip"
 	"testing"
 	"time"
@@ -17,35 +19,47 @@ func virtual(t *testing.T, n *vnet.Network, ip string, cfg vnet.HostConfig) *nod
 	return newNode(t, n.Host(netip.MustParseAddr(ip), cfg).Transport())
 }
 
-// TestLongLossyChain is six hops of 20 ms, 1% loss and jitter each: DESIGN 5 asks for
-// ≥ 99.99% within 400 ms of what is sent; here nothing may be missing at the end.
-func TestLongLossyChain(t *testing.T) {
+var chainTime = flag.Duration("chain", 20*time.Second, "how long TestLossyChain sends (250 packets/s)")
+
+// TestLossyChain is issue 4, figure 4: six hops of 20 ms with jitter. Of what is sent
+// ≥ 99.99% come within 400 ms of the lossless time at 1% loss a hop, ≥ 99.9% at 5%, and
+// at the end nothing is missing.
+func TestLossyChain(t *testing.T) {
+	for _, tc := range []struct {
+		loss float64
+		most float64 // share that may be late
+	}{{0.01, 0.0001}, {0.05, 0.001}} {
+		t.Run(fmt.Sprint(tc.loss), func(t *testing.T) { lossyChain(t, tc.loss, tc.most) })
+	}
+}
+
+func lossyChain(t *testing.T, loss, most float64) {
+	const hops = 6
+	const jitter = 5 * time.Millisecond // each end of a hop
 	vnet.Run(t, vnet.Config{Seed: 3, DefaultDelay: 20 * time.Millisecond}, func(t *testing.T, n *vnet.Network) {
 		src := newSpeaker(t)
 		defer src.pub.Close()
 		stop := src.talk(t)
 		defer stop()
-		const hops = 6
 		nodes := make([]*node, hops+1)
 		hists := make([]*stream.History, hops+1)
-		for i := range nodes {
-			nodes[i] = virtual(t, n, fmt.Sprintf("1.2.3.%d", i+1), vnet.HostConfig{Loss: 0.005, Jitter: 5 * time.Millisecond})
+		for i := range nodes { // a packet passes two lines a hop
+			nodes[i] = virtual(t, n, fmt.Sprintf("1.2.3.%d", i+1), vnet.HostConfig{Loss: 1 - math.Sqrt(1-loss), Jitter: jitter})
 			hists[i] = src.far()
 		}
 		hists[0] = src.h
 		for i := 1; i <= hops; i++ {
-			start := time.Now()
 			down, up := pair(t, nodes[i], nodes[i-1])
 			down.Serve(hists[i-1])
 			up.Take(hists[i])
-			t.Logf("hop %d: up after %v", i, time.Since(start))
 			nodes[i].wait(up, Flowing)
 		}
 		deep := hists[hops]
-		var late, total int
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
 		c := deep.CursorAt(deep.Resume())
+		ctx, cancel := context.WithTimeout(t.Context(), *chainTime)
+		defer cancel()
+		var late, total int
+		var worst time.Duration
 		buf := make([]stream.Packet, 16)
 		for {
 			got, err := c.Next(ctx, buf)
@@ -53,17 +67,26 @@ func TestLongLossyChain(t *testing.T) {
 				break
 			}
 			for _, p := range buf[:got] {
+				if p.Track != 1 {
+					continue
+				}
 				sent, ok := src.h.Get(p.Track, p.Number)
-				if total++; !ok || p.At.Sub(sent.At) > hops*25*time.Millisecond+400*time.Millisecond {
+				over := p.At.Sub(sent.At) - hops*20*time.Millisecond
+				worst = max(worst, over)
+				if total++; !ok || over > 400*time.Millisecond {
 					late++
 				}
 			}
 		}
 		stop()
 		time.Sleep(2 * time.Second)
-		complete(t, src.h, deep, src.n.Load())
-		t.Logf("%d packets, %d later than 400 ms over the way's own delay, %d repaired", total, late, video(deep).Repaired)
-		if late*10_000 > total*10 {
+		s := video(deep)
+		if s.Lost != 0 || len(deep.Missing(time.Now(), 0, 9)) > 0 {
+			t.Errorf("lost %d, missing %v", s.Lost, deep.Missing(time.Now(), 0, 9))
+		}
+		t.Logf("%d packets, %d later than 400 ms over the lossless time (%.4f%% in time), worst %v, %d repaired",
+			total, late, 100-100*float64(late)/float64(total), worst, s.Repaired)
+		if float64(late) > most*float64(total)+1 { // one alone says nothing of a share
 			t.Errorf("%d of %d were late", late, total)
 		}
 	})
