@@ -53,6 +53,7 @@ type crowdConfig struct {
 	speaker vnet.HostConfig
 	feed    func(context.Context, ingest.Target) error // nil: the test clip
 	history int                                        // bytes a node; 0: node's default
+	slots   int                                        // of a listener; 0: node's default
 	log     slog.Level
 	tap     func(i int, h *stream.History) // given each history of node i; nil: none
 	lock    *dht.Lock                      // nil: an open room
@@ -134,7 +135,7 @@ func (c *crowd) start(i int, hc vnet.HostConfig, nc node.Config) *member {
 
 // join adds a listener, who knows only the room's ID and the volunteer's address.
 func (c *crowd) join(i int, hc vnet.HostConfig) {
-	m := c.start(i, hc, node.Config{})
+	m := c.start(i, hc, node.Config{Slots: c.cfg.slots})
 	c.listeners = append(c.listeners, m)
 	var keys dht.Keys
 	if c.cfg.keys != nil {
