@@ -73,7 +73,6 @@ type Link struct {
 	upAt      time.Time // zero: not yet
 	pingAt    time.Time
 	rtt       time.Duration
-	lossAt    time.Time // last gap in the hop's sequence numbers
 	session   uint32    // of the newest ask
 	takes     map[stream.ID]*take
 	byTag     map[uint16]*take
