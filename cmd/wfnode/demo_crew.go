@@ -186,7 +186,9 @@ func (c *crew) stop() {
 	c.once.Do(func() {
 		close(c.quit)
 		for _, p := range c.procs {
-			p.cmd.Process.Signal(syscall.SIGTERM)
+			if p.cmd.Process.Signal(syscall.SIGTERM) != nil {
+				p.cmd.Process.Kill() // Windows has no polite way
+			}
 		}
 		grace := time.NewTimer(crewGrace)
 		defer grace.Stop()

@@ -1,5 +1,3 @@
-//go:build unix
-
 package home
 
 import (
@@ -7,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"syscall"
 )
+
+// errLocked is that another process has the lock.
+var errLocked = errors.New("locked by another process")
 
 // Lock is the right to run a node on a home. The kernel takes it back when the
 // process dies, however it dies.
@@ -22,8 +22,8 @@ func (h *Home) Lock() (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the home directory: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	err = lockFile(f)
+	if errors.Is(err, errLocked) {
 		defer f.Close()
 		return nil, fmt.Errorf("another node%s is running on %s (hint: give this one a home of its own with --home DIR)", holder(f), h.dir)
 	}
