@@ -23,8 +23,11 @@ const (
 	// connsPerAddress: libp2p's 8 lock out a classroom behind one NAT.
 	connsPerAddress = 256
 
-	peerRate, peerBurst     = 1000, 4000 // gossip messages a second that one neighbour may bring
-	writerRate, writerBurst = 10, 40     // records a second of one writer
+	// Gossip messages a second that one neighbour may bring: a bootstrap node that we
+	// chose brings what all the others say, and a flood through it is to be held back there.
+	peerRate, peerBurst     = 200, 400
+	bootRate, bootBurst     = 2000, 8000
+	writerRate, writerBurst = 10, 40 // records a second of one writer
 	maxLimiters             = 8192
 )
 

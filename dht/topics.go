@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,7 @@ type gossip struct {
 	topics   map[string]*joined
 
 	byPeer   *limiters[peer.ID]
+	byBoot   *limiters[peer.ID]
 	byWriter *limiters[pubKey]
 }
 
@@ -54,6 +56,7 @@ type joined struct {
 func (h *Host) startGossip() (err error) {
 	h.topics = map[string]*joined{}
 	h.byPeer = newLimiters[peer.ID](peerRate, peerBurst)
+	h.byBoot = newLimiters[peer.ID](bootRate, bootBurst)
 	h.byWriter = newLimiters[pubKey](writerRate, writerBurst)
 	relays := h.cfg.Volunteer || len(h.cfg.Bootstrap) == 0
 	h.book = newBook(h.host, relays)
@@ -113,7 +116,11 @@ func (h *Host) validate(_ context.Context, from peer.ID, m *pubsub.Message) pubs
 	}
 	if from != h.host.ID() {
 		// Answers have a writer of their own each: only their bearer can be held back.
-		if !h.byPeer.allow(from) || r.kind != kindAnswer && !h.byWriter.allow(r.writer) {
+		neighbours := h.byPeer
+		if slices.ContainsFunc(h.cfg.Bootstrap, func(b peer.AddrInfo) bool { return b.ID == from }) {
+			neighbours = h.byBoot
+		}
+		if !neighbours.allow(from) || r.kind != kindAnswer && !h.byWriter.allow(r.writer) {
 			h.dropped.Add(1)
 			return pubsub.ValidationIgnore
 		}
@@ -274,7 +281,9 @@ func (b *book) FilterIncomingSubscriptions(from peer.ID, subs []*pb.RPC_SubOpts)
 			default: // the relay is busy; the peer's next subscription tries again
 			}
 		}
-		known[name] = known[name] // keep what it was
+		if _, again := known[name]; !again {
+			known[name] = false
+		}
 		out = append(out, s)
 	}
 	return out, nil
