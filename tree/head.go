@@ -82,10 +82,11 @@ func (p *Peer) passHead() {
 		return
 	}
 	p.downAt, p.downSeq = p.now, p.head.Seq
+	head := p.headDown()
 	for _, c := range p.kids {
 		if c.attached {
 			c.fresh = false
-			p.send(c.node, HeadDown{Stamp: p.stamp, Delay: p.delay(), Head: p.head})
+			p.send(c.node, HeadDown{Stamp: p.stamp, Delay: p.delay(), Head: head})
 		}
 	}
 	for _, s := range p.standbys {
@@ -94,6 +95,24 @@ func (p *Peer) passHead() {
 			p.send(s.node, p.beat())
 		}
 	}
+}
+
+// headDown is the head as it goes down the tree: to those who may have to look for a
+// parent one day, half of the entries will do.
+func (p *Peer) headDown() Head {
+	h := p.head
+	if len(h.Entries) <= downEntries {
+		return h
+	}
+	h.Entries = slices.Clone(h.Entries[:downEntries])
+	if !slices.ContainsFunc(h.Entries, func(e Entry) bool { return e.Layer == 0 }) {
+		for _, e := range p.head.Entries {
+			if e.Layer == 0 {
+				h.Entries[downEntries-1] = e
+			}
+		}
+	}
+	return h
 }
 
 // tellWatch says what this node must hear from signalling, when that has changed.

@@ -67,6 +67,8 @@ const (
 
 	standbysPerSlot = 2
 	standTries      = 4 // children asked to be another's backup
+	downEntries     = 8
+	riseWeight      = 16
 	riseHeads       = 2 // heads in a row that show room nearer to the root
 )
 

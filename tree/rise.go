@@ -3,8 +3,8 @@ package tree
 import "time"
 
 // considerRise looks at a new head for room that is nearer to the root than we are.
-// All who see it might want it, so each tries with the chance that there is room for
-// it, halved, since some of it is gone by the time that the head tells of it.
+// All who see it might want it, so each tries with about the chance that there is room
+// for it: not more, since much of it is gone by the time that the head tells of it.
 func (p *Peer) considerRise() {
 	room, crowd := uint64(0), uint64(0)
 	for l, n := range p.head.Open {
@@ -25,7 +25,8 @@ func (p *Peer) considerRise() {
 	if p.layer() < 2 || !p.steady() || p.now.Before(p.riseAt) {
 		return
 	}
-	lucky := p.rng.Uint64N(2*max(crowd, 1)) < room
+	weight := uint64(min(p.subtree(), riseWeight)) // those who lift many with them are first
+	lucky := p.rng.Uint64N(4*max(crowd, 1)) < room*weight
 	if p.roomSeen >= riseHeads && lucky || stronger(p.strength(), p.upSlots) {
 		p.startMove(p.layer()-1, riseJitter)
 	}

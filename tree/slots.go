@@ -249,7 +249,7 @@ func (p *Peer) kidMessage(c *child, m Message) {
 		c.attached, c.until = true, time.Time{}
 		p.dirty = true
 		if p.attached() && p.head.Seq > 0 {
-			p.send(c.node, HeadDown{Stamp: p.stamp, Delay: p.delay(), Head: p.head})
+			p.send(c.node, HeadDown{Stamp: p.stamp, Delay: p.delay(), Head: p.headDown()})
 		}
 	}
 	switch m := m.(type) {
