@@ -73,7 +73,7 @@ type Link struct {
 	upAt      time.Time // zero: not yet
 	pingAt    time.Time
 	rtt       time.Duration
-	session   uint32    // of the newest ask
+	session   uint32 // of the newest ask
 	takes     map[stream.ID]*take
 	byTag     map[uint16]*take
 	dropAt    time.Time // when media nobody asked for was last refused
