@@ -69,6 +69,15 @@ func vectors(t *testing.T) string {
 	}
 	fmt.Fprintf(&b, "dht-key %s\n", dhtKey(kindHead, speaker.pub, s.place("head"), nil))
 	fmt.Fprintf(&b, "members-bucket-1 %s\n", s.rendezvous("members", nil, 1))
+	lock, err := LockPassword(room.ID, 2, NewSecret(), []byte("waterfall"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := testRoom(t, RoomOptions{Name: "closed", Epoch: 2, Lock: lock, Speakers: []peer.ID{speaker.pub.ID()}})
+	proof := closed.Proof(speaker.pub.ID(), joiner.pub.ID())
+	line("password-room", closed.Record)
+	line("password-room-secret", closed.secret[:])
+	line("proof-speaker-to-joiner", proof[:])
 	return b.String()
 }
 
@@ -172,5 +181,13 @@ func TestVectors(t *testing.T) {
 	}
 	if !bytes.Equal(speaker.box.Bytes(), bin("speaker-box-private")) || !bytes.Equal(joiner.box.Bytes(), bin("joiner-box-private")) {
 		t.Error("the boxes are others")
+	}
+	closed, err := openRoom(t.Context(), id, bin("password-room"), then, Keys{Password: []byte("waterfall")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof := closed.Proof(speaker.pub.ID(), joiner.pub.ID())
+	if closed.Name != "closed" || closed.Epoch != 2 || !bytes.Equal(closed.secret[:], bin("password-room-secret")) || !bytes.Equal(proof[:], bin("proof-speaker-to-joiner")) {
+		t.Errorf("the password room opens as %+v", closed)
 	}
 }
