@@ -19,7 +19,7 @@ const (
 	defaultHistory = 16 << 20
 	packetCost     = 160 // bytes counted on top of a packet's wire: its entry, index and allocation
 	resumeLimit    = 15 * time.Second
-	maxRetry       = 250 * time.Millisecond
+	maxRetry       = 80 * time.Millisecond
 )
 
 // History is the ring of a stream's packets in order of arrival, indexed by track

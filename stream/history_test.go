@@ -153,7 +153,7 @@ func TestRepairedAfterAsking(t *testing.T) {
 			}
 		}
 	}
-	if want := []int{60, 100, 160, 250, 390, 600, 850}; !slices.Equal(asked, want) {
+	if want := []int{60, 100, 160, 240, 320, 400, 480, 560, 640, 720, 800, 880, 960}; !slices.Equal(asked, want) {
 		t.Errorf("asked after %v ms, want %v", asked, want)
 	}
 	h.Put(pkt(1, 3, false, time.Second), false)

@@ -292,8 +292,11 @@ func (s *serving) heartbeat(now time.Time, m heartbeat) {
 }
 
 // repair sends what was wanted as far as the share allows, and says when there will be
-// more of it (zero: nothing waits).
+// more of it (zero: nothing waits). What came here less than a round trip ago is on its
+// way anyhow: it was wanted while it was missing above, and sent twice it would eat up
+// the share in a chain where every hop loses.
 func (s *serving) repair(now time.Time, wait bool) time.Time {
+	fresh := s.l.Stats().RTT
 	for {
 		if s.blocked {
 			return time.Time{}
@@ -307,7 +310,7 @@ func (s *serving) repair(now time.Time, wait bool) time.Time {
 		}
 		s.repairs.pop()
 		p, ok := s.h.Get(key.track, key.number)
-		if !ok {
+		if !ok || now.Sub(p.At) < fresh {
 			continue
 		}
 		s.repairs.spend(len(p.Wire))
