@@ -33,11 +33,13 @@ type Config struct {
 	Key       crypto.PrivKey // Ed25519
 	Listen    []ma.Multiaddr // none: QUIC on any free port
 	Bootstrap []peer.AddrInfo
-	Volunteer bool // bootstrap node: DHT server, topic relay, wide limits
-	MDNS      bool
-	Signal    Signal          // "" means Both
-	Libp2p    []libp2p.Option // tests: transports, resource manager, …; what they set, we leave alone
-	Log       *slog.Logger    // nil: nothing is logged
+	// Remembered are peers of earlier runs (GoodPeers), for when no bootstrap node answers.
+	Remembered []peer.AddrInfo
+	Volunteer  bool // bootstrap node: DHT server, topic relay, wide limits
+	MDNS       bool
+	Signal     Signal          // "" means Both
+	Libp2p     []libp2p.Option // tests: transports, resource manager, …; what they set, we leave alone
+	Log        *slog.Logger    // nil: nothing is logged
 
 	skew time.Duration // tests: how wrong this host's clock is
 }

@@ -162,7 +162,7 @@ func (h *Host) start() error {
 	if h.cfg.Volunteer {
 		memory = volunteerMemory
 	}
-	if h.cfg.Volunteer || len(h.cfg.Bootstrap) == 0 {
+	if h.cfg.Volunteer || len(h.cfg.Bootstrap) == 0 && len(h.cfg.Remembered) == 0 {
 		// Without a bootstrap node there is nobody else who could keep records: laptops
 		// on one LAN, or a speaker whose own address is in the ticket.
 		mode = kaddht.ModeServer
@@ -198,12 +198,15 @@ func (h *Host) start() error {
 			h.boot = append(h.boot, &bootstrap{AddrInfo: ai, kick: make(chan struct{}, 1), err: errors.New("no answer yet")})
 		}
 	}
-	if len(h.boot) == 0 {
+	if len(h.boot) == 0 && len(h.cfg.Remembered) == 0 {
 		h.once.ready.Do(func() { close(h.ready) })
 	}
 	h.wg.Go(func() { h.watchPeers(down) })
 	for _, b := range h.boot {
 		h.wg.Go(func() { h.keep(b) })
+	}
+	if len(h.cfg.Remembered) > 0 {
+		h.wg.Go(h.rescue)
 	}
 	if h.cfg.MDNS {
 		s := mdns.NewMdnsService(h.host, mdnsService, found{h})
@@ -255,17 +258,7 @@ func (h *Host) keep(b *bootstrap) {
 		b.mu.Unlock()
 		if err == nil {
 			wait.reset()
-			// A server that has only just started may tell us of its DHT a moment later.
-			h.awaitTable(h.ctx, 2*time.Second)
-			h.once.ready.Do(func() { close(h.ready) })
-			h.once.walk.Do(func() {
-				// Nobody waits for this: it makes us known and fills the table.
-				h.wg.Go(func() {
-					ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
-					defer cancel()
-					_, _ = h.kad.GetClosestPeers(ctx, string(h.host.ID()))
-				})
-			})
+			h.arrived()
 			select {
 			case <-b.kick:
 			case <-h.ctx.Done():
@@ -278,6 +271,21 @@ func (h *Host) keep(b *bootstrap) {
 			return
 		}
 	}
+}
+
+// arrived notes that a way into the DHT was found.
+func (h *Host) arrived() {
+	// A server that has only just started may tell us of its DHT a moment later.
+	h.awaitTable(h.ctx, 2*time.Second)
+	h.once.ready.Do(func() { close(h.ready) })
+	h.once.walk.Do(func() {
+		// Nobody waits for this: it makes us known and fills the table.
+		h.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
+			defer cancel()
+			_, _ = h.kad.GetClosestPeers(ctx, string(h.host.ID()))
+		})
+	})
 }
 
 // reach connects to a DHT server that we were told of, and puts it into the routing
@@ -388,7 +396,7 @@ func (h *Host) Bootstrapped(ctx context.Context) error {
 // awaitTable waits until there is somebody in the DHT to ask, at most for d; a host
 // that knows no way to others does not wait.
 func (h *Host) awaitTable(ctx context.Context, d time.Duration) bool {
-	if len(h.boot) == 0 && !h.cfg.MDNS {
+	if len(h.boot) == 0 && len(h.cfg.Remembered) == 0 && !h.cfg.MDNS {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, d)

@@ -34,7 +34,8 @@ type Config struct {
 	Key          crypto.PrivKey // identity, Ed25519
 	Listen       []ma.Multiaddr // none: any free port on every address
 	Bootstrap    []peer.AddrInfo
-	STUN         []string // host:port; none: only local addresses are offered
+	Remembered   []peer.AddrInfo // of earlier runs, for when no bootstrap node answers
+	STUN         []string        // host:port; none: only local addresses are offered
 	MDNS         bool
 	Volunteer    bool       // bootstrap node
 	Signal       dht.Signal // "": both
@@ -87,7 +88,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	host, err := dht.New(ctx, dht.Config{
-		Key: cfg.Key, Listen: cfg.Listen, Bootstrap: cfg.Bootstrap, Volunteer: cfg.Volunteer,
+		Key: cfg.Key, Listen: cfg.Listen, Bootstrap: cfg.Bootstrap, Remembered: cfg.Remembered, Volunteer: cfg.Volunteer,
 		MDNS: cfg.MDNS, Signal: cfg.Signal, Libp2p: cfg.Libp2p, Log: cfg.Log.With("part", "dht"),
 	})
 	if err != nil {

@@ -94,7 +94,7 @@ type nodeFlags struct {
 	slots                 int
 	mediaPorts, history   string
 	tokenFile, stunListen string
-	json                  bool
+	json, pprof           bool
 	noRelay               bool // of join only
 }
 
@@ -110,6 +110,7 @@ func (f *nodeFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.history, "history", "16MiB", "memory for each stream's last packets")
 	fs.StringVar(&f.tokenFile, "token-file", "", "`FILE` with the token that WHIP and API ask for; needed for a console beyond loopback")
 	fs.StringVar(&f.stunListen, "stun-listen", "", "`ADDR` where a bootstrap node answers STUN, or none (default: port 3478)")
+	fs.BoolVar(&f.pprof, "pprof", false, "serve Go's profiles on the console, at /debug/pprof/")
 	fs.BoolVar(&f.json, "json", false, "one JSON object per event on standard output")
 	f.keyFlags.add(fs)
 }

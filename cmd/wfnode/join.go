@@ -84,7 +84,7 @@ func (f *joinFlags) run(cmd *cobra.Command, arg string) (err error) {
 	if err != nil {
 		return err
 	}
-	if len(n.contacts) == 0 && !n.mdns {
+	if len(n.contacts) == 0 && !n.mdns && (isNone(f.bootstrap) || len(remembered(h, n.log)) == 0) {
 		return usagef("nobody to ask for the room: no bootstrap node is known, and --mdns is off (hint: --bootstrap MULTIADDR, or the ticket instead of the bare ID)")
 	}
 	if err := f.load(cmd); err != nil {

@@ -149,6 +149,47 @@ func get(t *testing.T, url string) string {
 	return string(b)
 }
 
+// Who was in a room finds back into it when its bootstrap node is dead: another one was met.
+func TestRoomSurvivesItsBootstrapNode(t *testing.T) {
+	c := testCrew(t)
+	first := ready(t, c, "first", "bootstrap")
+	second := ready(t, c, "second", "bootstrap", "--bootstrap", first.address)
+	speaker := ready(t, c, "speaker", "speak", "--name", "talk", "--bootstrap", first.address)
+	listener := ready(t, c, "listener", "join", speaker.ticket)
+	await(t, c, func() bool { return listener.live })
+	for deadline := time.Now().Add(15 * time.Second); ; {
+		st, err := c.status(t.Context(), listener.console)
+		if err == nil && st.DHT.Connected >= 2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the listener has not met the second bootstrap node")
+		}
+	}
+	end := func(p *proc, sig os.Signal) {
+		if err := p.cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		for ev := range c.events {
+			if ev.ended && ev.proc == p {
+				return
+			}
+			ev.proc.note(ev)
+		}
+	}
+	end(listener, syscall.SIGTERM)
+	b, err := os.ReadFile(filepath.Join(demoHome(c.dir, "listener"), "peers"))
+	if err != nil || !strings.Contains(string(b), second.peer) {
+		t.Fatalf("remembered: %s %v", b, err)
+	}
+	end(first, syscall.SIGKILL)
+	again, err := c.run("listener", "join", speaker.ticket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, c, func() bool { return again.live })
+}
+
 // A listener of a room where nobody speaks waits, says so once, and is live when
 // somebody does.
 func TestWaitingRoom(t *testing.T) {

@@ -23,6 +23,8 @@ type running struct {
 	node    *node.Node
 	console *console.Server
 	rtsp    net.Listener
+	forget  context.CancelFunc // ends remember
+	written chan struct{}      // closed when that has ended
 }
 
 // startNode runs a node as the flags say, and prints the lines that are true by then.
@@ -52,6 +54,9 @@ func (r *running) start(ctx context.Context, f *nodeFlags, cfg node.Config) (err
 	if cfg.Key, err = r.home.Identity(); err != nil {
 		return err
 	}
+	if !isNone(f.bootstrap) {
+		cfg.Remembered = remembered(r.home, cfg.Log)
+	}
 	web, err := listen("console", f.console)
 	if err != nil {
 		return err
@@ -62,6 +67,7 @@ func (r *running) start(ctx context.Context, f *nodeFlags, cfg node.Config) (err
 	if r.node, err = node.New(ctx, cfg); err != nil {
 		return errors.Join(portError(err, "listen"), closeListener(web), closeListener(r.rtsp))
 	}
+	r.rememberPeers(ctx, cfg)
 	r.out.say("peer", r.node.ID().String())
 	for _, a := range r.node.Addrs() {
 		r.out.say("address", a.String())
@@ -80,6 +86,15 @@ func (r *running) start(ctx context.Context, f *nodeFlags, cfg node.Config) (err
 	return nil
 }
 
+func (r *running) rememberPeers(ctx context.Context, cfg node.Config) {
+	ctx, r.forget = context.WithCancel(ctx)
+	r.written = make(chan struct{})
+	go func() {
+		defer close(r.written)
+		remember(ctx, r.home, r.node.Host(), cfg.Log)
+	}()
+}
+
 func (r *running) serveConsole(f *nodeFlags, cfg node.Config, l net.Listener) error {
 	token := ""
 	if f.tokenFile != "" {
@@ -89,7 +104,7 @@ func (r *running) serveConsole(f *nodeFlags, cfg node.Config, l net.Listener) er
 		}
 	}
 	var err error
-	r.console, err = console.New(r.node, console.Config{Listener: l, Token: token, Log: cfg.Log.With("part", "console")})
+	r.console, err = console.New(r.node, console.Config{Listener: l, Token: token, Profiles: f.pprof, Log: cfg.Log.With("part", "console")})
 	if errors.Is(err, console.ErrTokenNeeded) {
 		err = usagef("--console %s: %w", f.console, err)
 	}
@@ -106,6 +121,10 @@ func (r *running) close() error {
 	if r.console != nil {
 		r.home.ClearConsole()
 		errs = append(errs, r.console.Close())
+	}
+	if r.forget != nil {
+		r.forget()
+		<-r.written
 	}
 	if r.node != nil {
 		errs = append(errs, r.node.Close())

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"net/netip"
 	"time"
 
@@ -35,7 +36,9 @@ type Config struct {
 	// Token is what WHIP, the API and the metrics ask for as a bearer (RFC 6750);
 	// empty: nothing, which New allows on a loopback address only.
 	Token string
-	Log   *slog.Logger
+	// Profiles serves Go's profiles at /debug/pprof/, behind the token.
+	Profiles bool
+	Log      *slog.Logger
 }
 
 // ErrTokenNeeded is that the console would be open to other machines.
@@ -75,7 +78,7 @@ func New(n Backend, cfg Config) (*Server, error) {
 		done: make(chan struct{}), cancel: cancel, feeds: make(chan struct{}, maxFeeds),
 	}
 	s.http = &http.Server{
-		Handler:           s.handler(),
+		Handler:           s.handler(cfg.Profiles),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -110,9 +113,14 @@ func (s *Server) Close() error {
 	return err
 }
 
-func (s *Server) handler() http.Handler {
+func (s *Server) handler(profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	page(mux)
+	if profiles {
+		mux.Handle("GET /debug/pprof/", s.withToken(http.HandlerFunc(pprof.Index)))
+		mux.Handle("GET /debug/pprof/profile", s.withToken(http.HandlerFunc(pprof.Profile)))
+		mux.Handle("GET /debug/pprof/trace", s.withToken(http.HandlerFunc(pprof.Trace)))
+	}
 	mux.Handle("/whip/{room}", s.withToken(s.media(s.node.WHIP)))
 	mux.Handle("/whip/{room}/", s.withToken(s.media(s.node.WHIP)))
 	mux.Handle("/whep/{room}", s.media(s.node.WHEP))

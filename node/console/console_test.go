@@ -285,6 +285,28 @@ func TestStatusAndHealth(t *testing.T) {
 	}
 }
 
+// Profiles are there for whoever asked for them, and has the token.
+func TestProfiles(t *testing.T) {
+	if resp, _ := ask(t, serve(t, newFake(), ""), "GET", "/debug/pprof/"); resp.StatusCode != 404 {
+		t.Errorf("profiles nobody asked for: %d", resp.StatusCode)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(newFake(), Config{Listener: l, Token: "secret", Profiles: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if resp, _ := ask(t, s, "GET", "/debug/pprof/heap"); resp.StatusCode != 401 {
+		t.Errorf("without the token: %d", resp.StatusCode)
+	}
+	if resp, body := ask(t, s, "GET", "/debug/pprof/heap?debug=1", "Authorization", "Bearer secret"); resp.StatusCode != 200 || !strings.Contains(body, "heap profile") {
+		t.Errorf("with the token: %d", resp.StatusCode)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	s := serve(t, newFake(), "")
 	_, body := ask(t, s, "GET", "/metrics")
