@@ -167,3 +167,27 @@ func TestPoliteLeave(t *testing.T) {
 	w.checkPaths()
 	w.checkLoss()
 }
+
+// A strong node that joins last, at the bottom of a room of weak ones, stands in layer 1
+// within 30 s, and nobody loses a packet by it.
+func TestStrongRise(t *testing.T) {
+	w := launch(t, options{}, "--input", "test", "--slots", "2")
+	for range 6 { // two chains of three
+		w.join("--slots", "1").Live(15 * time.Second)
+	}
+	strong := w.join("--slots", "8")
+	began := time.Now()
+	first := strong.Live(15 * time.Second)
+	strong.When(30*time.Second, "in layer 1", func(s node.StreamStatus) bool {
+		return s.Layer != nil && *s.Layer == 1
+	})
+	t.Logf("from layer %d to 1 in %v", *first.Layer, time.Since(began).Round(time.Second))
+	pause(5 * time.Second) // for the one whose place it took, and for what may be lost
+	w.checkPaths()
+	w.checkLoss()
+	for _, n := range w.running() {
+		if s := n.Live(time.Second); s.Slots.Used > s.Slots.Max {
+			t.Errorf("%s has %d children in %d slots", n.Name, s.Slots.Used, s.Slots.Max)
+		}
+	}
+}
