@@ -23,7 +23,7 @@ func (n *Node) Status() Status {
 		st.Addresses = append(st.Addresses, a.String())
 	}
 	h := n.host.Stats()
-	st.DHT = DHTStatus{Mode: h.Mode, Table: h.Table, Connected: h.Connected}
+	st.DHT = DHTStatus{Mode: h.Mode, Table: h.Table, Connected: h.Connected, Bytes: Traffic{In: h.BytesIn, Out: h.BytesOut}, Dropped: h.Dropped}
 	n.do(func() {
 		for _, r := range n.rooms {
 			st.Rooms = append(st.Rooms, r.status())

@@ -13,9 +13,11 @@ type Status struct {
 
 // DHTStatus is the node's place in the DHT.
 type DHTStatus struct {
-	Mode      string `json:"mode"`
-	Table     int    `json:"table"`
-	Connected int    `json:"connected"`
+	Mode      string  `json:"mode"`
+	Table     int     `json:"table"`
+	Connected int     `json:"connected"`
+	Bytes     Traffic `json:"bytes"`   // of libp2p: DHT, gossip, identify
+	Dropped   uint64  `json:"dropped"` // records that came too fast, or that nobody took in time
 }
 
 // RoomStatus is one room that the node takes part in.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/watergy/waterfall/node"
 )
 
 // feedPause keeps a feed to four documents a second (INTERFACE); feedQuiet is how long
@@ -104,6 +106,7 @@ func (s *Server) statusEvent() (doc, same any) {
 	st := s.node.Status()
 	still := st
 	still.UptimeS = 0
+	still.DHT.Bytes = node.Traffic{} // they never rest
 	return st, still
 }
 

@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -282,6 +286,36 @@ func TestStatusAndHealth(t *testing.T) {
 	f.mu.Unlock()
 	if resp, body := ask(t, s, "GET", "/healthz"); resp.StatusCode != 503 || !strings.Contains(body, "no peer") {
 		t.Errorf("healthz of a sick node is %d %q", resp.StatusCode, body)
+	}
+}
+
+// Every metric has its line in docs/operating.md, and no line is about nothing.
+func TestMetricsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFake()
+	f.set(func(st *node.Status) {
+		ms := 1.0
+		s := &st.Rooms[0].Streams[0]
+		s.LastGapMS, s.Join.AnswerMS = &ms, &ms
+	})
+	_, body := ask(t, serve(t, f, ""), "GET", "/metrics")
+	name := regexp.MustCompile(`waterfall_\w+`)
+	served, described := map[string]bool{}, map[string]bool{}
+	for line := range strings.Lines(body) {
+		if m := name.FindString(line); m != "" && !strings.HasPrefix(line, "#") {
+			served[m] = true
+		}
+	}
+	for line := range strings.Lines(string(doc)) {
+		if strings.HasPrefix(line, "| `waterfall_") {
+			described[name.FindString(line)] = true
+		}
+	}
+	if !maps.Equal(served, described) {
+		t.Errorf("served: %v\ndescribed: %v", slices.Sorted(maps.Keys(served)), slices.Sorted(maps.Keys(described)))
 	}
 }
 

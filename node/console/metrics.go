@@ -23,6 +23,7 @@ type collector struct {
 	node Backend
 
 	info, uptime, healthy, dhtTable, dhtConnected                  *prometheus.Desc
+	dhtBytes, dhtDropped                                           *prometheus.Desc
 	members                                                        *prometheus.Desc
 	live, layer, children, slots, subtree, depth, delay, gap, join *prometheus.Desc
 	switches, bytes                                                *prometheus.Desc
@@ -43,6 +44,8 @@ func newCollector(n Backend) *collector {
 		healthy:      desc("healthy", "1 while the node does its job."),
 		dhtTable:     desc("dht_table_peers", "Peers in the DHT's routing table."),
 		dhtConnected: desc("dht_connected_peers", "Peers connected by libp2p."),
+		dhtBytes:     desc("dht_bytes_total", "Bytes of DHT, gossip and identify.", "direction"),
+		dhtDropped:   desc("dht_dropped_total", "Records that came too fast, or that nobody took in time."),
 		members:      desc("room_members", "Members of the room, as far as known.", "room"),
 		live:         stream("stream_live", "1 while media of the stream comes in."),
 		layer:        stream("stream_layer", "Layer of this node in the stream's tree; the speaker's is 0."),
@@ -70,6 +73,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	m.gauge(c.healthy, truth(c.node.Healthy() == nil))
 	m.gauge(c.dhtTable, float64(st.DHT.Table))
 	m.gauge(c.dhtConnected, float64(st.DHT.Connected))
+	m.counter(c.dhtBytes, st.DHT.Bytes.In, "in")
+	m.counter(c.dhtBytes, st.DHT.Bytes.Out, "out")
+	m.counter(c.dhtDropped, st.DHT.Dropped)
 	for _, r := range st.Rooms {
 		if r.Members != nil {
 			m.gauge(c.members, float64(*r.Members), r.ID)
