@@ -55,6 +55,7 @@ type crowdConfig struct {
 	history int                                        // bytes a node; 0: node's default
 	slots   int                                        // of a listener; 0: node's default
 	log     slog.Level
+	blames  *blames                        // nil: nobody asks who is blamed
 	tap     func(i int, h *stream.History) // given each history of node i; nil: none
 	lock    *dht.Lock                      // nil: an open room
 	keys    func(i int) dht.Keys           // of node i, for a closed room
@@ -121,7 +122,11 @@ func (c *crowd) start(i int, hc vnet.HostConfig, nc node.Config) *member {
 		}
 		c.tasks.Go(func() { m.probe.watch(c.t.Context(), h.CursorAt(nil)) })
 	}
-	nc.Log = slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: c.cfg.log})).With("node", i)
+	var h slog.Handler = slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: c.cfg.log})
+	if c.cfg.blames != nil {
+		h = c.cfg.blames.listen(h)
+	}
+	nc.Log = slog.New(h).With("node", i)
 	if c.volunteer != nil {
 		nc.Bootstrap = []peer.AddrInfo{{ID: c.volunteer.ID(), Addrs: c.volunteer.Host().Addrs()}}
 	}
