@@ -47,9 +47,14 @@ race: ## the light packages under the race detector
 	@echo "== race"
 	@time go test -race -short -timeout 5m -skip '$(NORACE)' $(RACE)
 
-scenario: build ## browser, real processes, containers
+ifdef NAME
+scenario: image ## NAME=churn|partition|nat|flashcrowd|volunteer-dies in 20 containers; without NAME the tests with browser, processes, containers
+	@go run ./internal/scenario -name $(NAME) -listeners $(or $(LISTENERS),20)
+else
+scenario: build
 	@echo "== scenario"
 	@time go test -p 1 -count 1 -timeout 12m $(SCENARIOS)
+endif
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME (10s)
@@ -70,8 +75,8 @@ sim: ## N whole nodes in virtual time, SEED, CHURN: a table, and plots in PLOTS 
 	@GOGC=400 go test ./internal/vnettest -count 1 -timeout 2h -v -run 'TestSimulation$$' \
 	  -sim $(if $(filter file,$(origin N)),300,$(N)) -seed $(SEED) -churn $(CHURN) -plots $(abspath $(PLOTS))
 
-TARGETS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
-cross: ## wfnode compiles for every platform that is shipped
+TARGETS = linux/arm64 darwin/arm64 windows/amd64
+cross: ## wfnode compiles for every system that is shipped
 	@echo "== cross"
 	@time for t in $(TARGETS); do \
 	  CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} go build -trimpath -o /dev/null ./cmd/wfnode || { echo "not for $$t"; exit 1; }; \
