@@ -75,7 +75,12 @@ func (l *lab) close() error {
 		errs = append(errs, err)
 	}
 	for _, n := range l.nets {
+		// docker forgets a container's place in a network a moment after the container.
 		_, err := docker(ctx, "network", "rm", n)
+		for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); {
+			wait(ctx, 500*time.Millisecond)
+			_, err = docker(ctx, "network", "rm", n)
+		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
