@@ -28,7 +28,7 @@ build: ## bin/wfnode, static
 demo: build ## bootstrap node, speaker and 12 listeners on this machine
 	@bin/wfnode demo
 
-test: setup lint unit race cross scenario ## all of it, in this order
+test: setup lint unit race scenario ## all of it, in this order
 
 setup: ## what the tests need, from Debian's packages
 	@scripts/setup
