@@ -28,6 +28,20 @@ func (p *Presence) await(content []byte, stream [16]byte, id uint64) (pubKey, *p
 	return key, pd, nil
 }
 
+// DropOffer gives an offer of ours up: its answer is not looked for any longer.
+func (p *Presence) DropOffer(stream [16]byte, id uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k, o := range p.pending {
+		if o.stream == stream && o.id == id {
+			if len(o.from) == 0 {
+				close(o.answered)
+			}
+			delete(p.pending, k)
+		}
+	}
+}
+
 // MakeOffer makes an offer that travels by the caller's own means, in the form of
 // Offer.Forward: whoever gets it can check who wrote it, read and answer it. Answers
 // are to be given to TakeAnswer.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p"
+	kaddht "github.com/libp2p/go-libp2p-kad-dht"
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -26,6 +28,8 @@ const (
 	Both   Signal = "both"
 	Gossip Signal = "gossip"
 	DHT    Signal = "dht"
+	// Direct is no choice but what Both does too between nodes that are connected (Offer.Via).
+	Direct Signal = "direct"
 )
 
 // Config for a Host.
@@ -36,9 +40,13 @@ type Config struct {
 	// Remembered are peers of earlier runs (GoodPeers), for when no bootstrap node answers.
 	Remembered []peer.AddrInfo
 	Volunteer  bool // bootstrap node: DHT server, topic relay, wide limits
+	Metered    bool // traffic costs: no DHT server unless nobody else can be
 	MDNS       bool
+	MapPorts   bool            // ask the router to open our ports (UPnP, NAT-PMP)
 	Signal     Signal          // "" means Both
 	Libp2p     []libp2p.Option // tests: transports, resource manager, …; what they set, we leave alone
+	Gossip     []pubsub.Option // tests: tracers
+	Kad        []kaddht.Option // tests: tracers
 	Log        *slog.Logger    // nil: nothing is logged
 
 	skew time.Duration // tests: how wrong this host's clock is

@@ -24,6 +24,8 @@ type Head struct {
 	Layers  []uint32    // members by layer, ≤ 64
 	Free    uint32
 	Ended   bool // the speaker says that the stream is over
+
+	Said uint64 // Unix ms by the speaker's clock, of a head that was heard: the later of two of one speaker is true
 }
 
 // HeadEntry is a node that takes offers.

@@ -10,12 +10,14 @@ import (
 )
 
 const (
+	headSayLeast = 1900 * time.Millisecond // between two by gossip: the tree has a new one every 2 s at least
 	headPutEvery = 10 * time.Second
 	headPutLeast = time.Second
 	headFresh    = 5 * time.Second // without a newer one, the DHT is asked
 	provideHeads = 5 * time.Minute
 	askLife      = 5 * time.Second
-	askLeast     = 100 * time.Millisecond // between two heads said on request
+	askLeast     = 100 * time.Millisecond // between two heads said to the same shard on request
+	lookAfter    = 200 * time.Millisecond // the DHT is asked for heads when gossip has not brought one so soon
 	maxHeard     = 64                     // streams and speakers remembered
 )
 
@@ -86,16 +88,16 @@ func (p *Presence) takeHead(r record, via Signal) {
 	if err != nil {
 		return
 	}
+	p.h.clocks.heard(&r, p.h.clock.now())
 	only := p.dhtOnly()
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	off := time.UnixMilli(int64(r.seq)).Sub(p.h.clock.now())
 	for _, h := range heads {
+		h.Said = r.seq
 		p.heard.clock(h.Stream, off, via)
-		if p.streams[h.Stream] {
-			p.inbox.duty[h.Stream] = slices.ContainsFunc(lookers(h), func(e HeadEntry) bool { return e.Peer == p.h.host.ID() })
-		}
+		p.setDuty(h.Stream, h.Entries)
 		// What is not delivered is not noted as seen: it may be the newest there is when
 		// we begin to watch.
 		if !p.watch || !p.heard.newer(h, now) {
@@ -109,6 +111,27 @@ func (p *Presence) takeHead(r record, via Signal) {
 		}
 		pushOldest(p.heads, h)
 	}
+}
+
+// HeadPassed tells of the entries of a stream's newest head, for those who get heads down
+// the tree: whether we are to look into the stream's inbox goes by that.
+func (p *Presence) HeadPassed(stream [16]byte, entries []HeadEntry) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.setDuty(stream, entries) {
+		notify(p.inboxKick)
+	}
+}
+
+// setDuty notes whether a head makes us look into its stream's inbox, and says whether that
+// is new. p.mu is held.
+func (p *Presence) setDuty(stream [16]byte, entries []HeadEntry) bool {
+	if !p.streams[stream] {
+		return false
+	}
+	was := p.inbox.duty[stream]
+	p.inbox.duty[stream] = slices.ContainsFunc(lookers(entries), func(e HeadEntry) bool { return e.Peer == p.h.host.ID() })
+	return !was && p.inbox.duty[stream]
 }
 
 // pushOldest sends on a full channel at the cost of its oldest. One sender at a time.
@@ -145,6 +168,9 @@ func (p *Presence) tendHeads() {
 			look.reset()
 			// Another joiner's question may bring the answer to ours.
 			nextAsk, nextLook = now.Add(jitter(50*time.Millisecond)), now
+			if p.h.cfg.Signal == Both {
+				nextLook = now.Add(lookAfter)
+			}
 		}
 		if !watch {
 			if !wake(p.ctx, time.Hour, p.headsKick) {
@@ -160,6 +186,7 @@ func (p *Presence) tendHeads() {
 		if !now.Before(nextAsk) {
 			if !fresh {
 				p.ask()
+				notify(p.doubtKick)
 			}
 			nextAsk = now.Add(ask.next())
 		}
@@ -179,7 +206,7 @@ func (p *Presence) tendHeads() {
 	}
 }
 
-// ask makes speakers say their heads now instead of within 2 s.
+// ask makes speakers say their heads to us now instead of to all within 2 s.
 func (p *Presence) ask() {
 	s := &p.room().secret
 	h := newHeader(kindAsk, p.h.self, p.h.clock.next(), askLife)
@@ -187,7 +214,8 @@ func (p *Presence) ask() {
 	p.say(at, h.sign(p.h.key, at, s.seal("ask", h, nil)), askLife)
 }
 
-// takeAsk says our heads again, at most ten times a second.
+// takeAsk says our heads again where answers to the asker are said: most who hear the
+// topic of heads need no newer one.
 func (p *Presence) takeAsk(r record) {
 	plain, err := p.room().secret.open("ask", r.header, r.body)
 	if err != nil {
@@ -199,13 +227,14 @@ func (p *Presence) takeAsk(r record) {
 	}
 	p.mu.Lock()
 	var heads []Head
-	if now := time.Now(); now.Sub(p.lastAsk) >= askLeast {
-		p.lastAsk = now
+	asker := shard(r.writer)
+	if now := time.Now(); now.Sub(p.asked[asker]) >= askLeast {
+		p.asked[asker] = now
 		heads = p.liveHeads(now)
 	}
 	p.mu.Unlock()
 	for _, h := range heads {
-		p.sayHead(h)
+		p.sayHead(asker, h)
 	}
 }
 
@@ -251,11 +280,13 @@ func (p *Presence) lookForHeads() {
 // ourHead is the newest head of a stream of ours.
 type ourHead struct {
 	Head
-	at time.Time
+	at   time.Time
+	said time.Time // by gossip, this one or an older
 }
 
-// PublishHead publishes a head of our own stream: by gossip now, in the DHT every
-// 10 s and when its entries changed. Heads carry the epoch's seal and our signature.
+// PublishHead publishes a head of our own stream: by gossip unless the last was said less
+// than two seconds ago, in the DHT every 10 s and when its entries changed. Heads carry
+// the epoch's seal and our signature.
 func (p *Presence) PublishHead(h Head) {
 	h.Speaker = p.h.host.ID()
 	h.Entries, h.Layers = slices.Clone(h.Entries), slices.Clone(h.Layers)
@@ -270,9 +301,19 @@ func (p *Presence) PublishHead(h Head) {
 	if old == nil || h.Ended != old.Ended || !sameEntries(old.Entries, h.Entries) {
 		p.putDirty = true
 	}
-	p.ours[h.Stream] = &ourHead{h, now}
+	o := &ourHead{Head: h, at: now, said: now}
+	say := old == nil || h.Ended || now.Sub(old.said) >= headSayLeast
+	if !say {
+		o.said = old.said
+	}
+	p.ours[h.Stream] = o
+	if old == nil {
+		p.want(now.Add(topicLinger))
+	}
 	p.mu.Unlock()
-	p.sayHead(h)
+	if say {
+		p.sayHead("head", h)
+	}
 	notify(p.putKick)
 }
 
@@ -297,15 +338,16 @@ func (p *Presence) liveHeads(now time.Time) []Head {
 	return heads
 }
 
-func (p *Presence) headRecord(heads ...Head) (place, []byte) {
+// headRecord makes a record of heads for a topic.
+func (p *Presence) headRecord(topic string, heads ...Head) (place, []byte) {
 	s := &p.room().secret
 	h := newHeader(kindHead, p.h.self, p.h.clock.next(), headLife)
-	at := s.place("head")
+	at := s.place(topic)
 	return at, h.sign(p.h.key, at, s.seal("head", h, encodeHeads(heads...)))
 }
 
-func (p *Presence) sayHead(h Head) {
-	at, rec := p.headRecord(h)
+func (p *Presence) sayHead(topic string, h Head) {
+	at, rec := p.headRecord(topic, h)
 	p.say(at, rec, headPutLeast) // the next head says more
 }
 
@@ -357,7 +399,7 @@ func (p *Presence) putHeads(ctx context.Context, list bool) {
 	if len(heads) == 0 {
 		return
 	}
-	at, rec := p.headRecord(heads...)
+	at, rec := p.headRecord("head", heads...)
 	key := dhtKey(kindHead, p.h.self, at, nil)
 	err := p.h.put(ctx, key, rec)
 	if errors.Is(err, ErrNotReached) && p.h.awaitTable(ctx, headPutEvery) {

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -21,10 +22,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
-	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
-	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	circuit "github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	ma "github.com/multiformats/go-multiaddr"
-	"go.uber.org/fx"
 )
 
 const (
@@ -36,20 +35,28 @@ const (
 	mdnsService = "_waterfall._udp"
 	mdnsPeers   = 64
 
+	// walkLook is how often it is looked whether we have become a DHT server.
+	walkLook = 5 * time.Second
+
 	// provideLife is how long a server remembers a provider: two member buckets.
 	provideLife = 2 * memberBucket
 )
 
 // Host is this node's place in the DHT and in gossip.
 type Host struct {
-	cfg   Config
-	log   *slog.Logger
-	key   ed25519.PrivateKey
-	self  pubKey
-	host  host.Host
-	kad   *kaddht.IpfsDHT
-	bytes traffic
-	clock clock
+	cfg    Config
+	log    *slog.Logger
+	key    ed25519.PrivateKey
+	self   pubKey
+	host   host.Host
+	kad    *kaddht.IpfsDHT
+	bytes  traffic
+	clock  clock
+	clocks clocks
+
+	circuits *circuit.Relay // nil: we relay no connections
+	router   *router        // nil: none is asked for ports
+	anew     anewGate
 	gossip
 	pool pool
 
@@ -57,24 +64,21 @@ type Host struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	boot  []*bootstrap
+	byTCP bool          // TCP is spoken
 	ready chan struct{} // closed when the first bootstrap node is connected
 	table chan struct{} // closed when the routing table got its first peer
 	once  struct{ ready, table, walk, server sync.Once }
-	mdns  interface{ Close() error }
+
+	mdnsMu sync.Mutex // guards mdns
+	mdns   io.Closer  // nil: not started
 
 	mu        sync.Mutex
+	boot      []*bootstrap
+	moved     chan struct{} // closed and replaced by Moved
+	returned  chan struct{} // closed and replaced when a bootstrap node is back
 	mdnsFound map[peer.ID]bool
 	rooms     map[peer.ID]bool // rooms we are in
-}
-
-// bootstrap is one configured bootstrap node.
-type bootstrap struct {
-	peer.AddrInfo
-	kick chan struct{} // it was disconnected
-
-	mu  sync.Mutex
-	err error // of the last try
+	present   map[*Presence]struct{}
 }
 
 // New starts a host. Unreachable bootstrap nodes are retried in the background; see Bootstrapped.
@@ -90,16 +94,17 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	default:
 		return nil, fmt.Errorf("signal %q is not known (hint: both, gossip or dht)", cfg.Signal)
 	}
-	for _, a := range cfg.Listen {
-		if len(cfg.Libp2p) == 0 && !isQUIC(a) {
-			return nil, fmt.Errorf("can't listen on %s (hint: only QUIC is spoken: /ip4/0.0.0.0/udp/4001/quic-v1)", a)
+	if len(cfg.Libp2p) == 0 {
+		if err := checkListen(cfg.Listen); err != nil {
+			return nil, err
 		}
 	}
 	h := &Host{
 		cfg: cfg, log: cfg.Log, key: key, self: publicOf(key),
 		ready: make(chan struct{}), table: make(chan struct{}),
-		mdnsFound: map[peer.ID]bool{}, rooms: map[peer.ID]bool{},
-		pool: newPool(), clock: clock{skew: cfg.skew},
+		moved: make(chan struct{}), returned: make(chan struct{}), mdnsFound: map[peer.ID]bool{}, rooms: map[peer.ID]bool{},
+		present: map[*Presence]struct{}{},
+		pool:    newPool(), clock: clock{skew: cfg.skew},
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -114,46 +119,9 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	return h, nil
 }
 
-func isQUIC(a ma.Multiaddr) bool {
-	_, err := a.ValueForProtocol(ma.P_QUIC_V1)
-	return err == nil
-}
-
 // oneLine makes libp2p's multi-line errors fit for a person.
 func oneLine(err error) error {
 	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
-}
-
-// options are our own libp2p settings, for what the caller's options left open.
-func (h *Host) options(c *libp2p.Config) error {
-	opts := []libp2p.Option{
-		libp2p.DisableRelay(),
-		libp2p.DisableMetrics(),
-		libp2p.UserAgent("waterfall"),
-		libp2p.WithFxOption(fx.NopLogger), // it would print on standard error what New returns
-		// The detector would stop all dialling after a minute without network: we have only UDP.
-		libp2p.UDPBlackHoleSuccessCounter(nil),
-		resourceOptions(h.cfg.Volunteer),
-	}
-	if c.Reporter == nil {
-		opts = append(opts, libp2p.BandwidthReporter(&h.bytes))
-	}
-	if c.PeerKey == nil {
-		opts = append(opts, libp2p.Identity(h.cfg.Key))
-	}
-	if len(c.Transports) == 0 {
-		opts = append(opts, libp2p.Transport(quic.NewTransport))
-	}
-	switch {
-	case len(h.cfg.Listen) > 0:
-		opts = append(opts, libp2p.ListenAddrs(h.cfg.Listen...))
-	case len(c.ListenAddrs) == 0:
-		opts = append(opts, libp2p.ListenAddrStrings("/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/udp/0/quic-v1"))
-	}
-	if h.cfg.Volunteer {
-		opts = append(opts, libp2p.EnableNATService())
-	}
-	return c.Apply(opts...)
 }
 
 func (h *Host) start() error {
@@ -162,6 +130,9 @@ func (h *Host) start() error {
 	if h.cfg.Volunteer {
 		memory = volunteerMemory
 	}
+	if h.cfg.Metered {
+		mode = kaddht.ModeClient
+	}
 	if h.cfg.Volunteer || len(h.cfg.Bootstrap) == 0 && len(h.cfg.Remembered) == 0 {
 		// Without a bootstrap node there is nobody else who could keep records: laptops
 		// on one LAN, or a speaker whose own address is in the ticket.
@@ -169,8 +140,8 @@ func (h *Host) start() error {
 	}
 	var err error
 	// The light profile: kad-dht's defaults are near full mesh below a few hundred nodes.
-	h.kad, err = kaddht.New(h.host,
-		kaddht.ProtocolPrefix(kadPrefix),
+	h.kad, err = kaddht.New(h.host, append(slices.Clone(h.cfg.Kad),
+		kaddht.ProtocolPrefix(kadPrefix), kaddht.WithCustomMessageSender(newSender),
 		kaddht.Mode(mode),
 		kaddht.BucketSize(8), kaddht.Concurrency(3), kaddht.Resiliency(2),
 		kaddht.DisableAutoRefresh(),
@@ -179,43 +150,42 @@ func (h *Host) start() error {
 		kaddht.ProviderDatastore(newStore(memory, func([]byte) time.Duration { return provideLife })),
 		kaddht.MaxRecordAge(0), // our store knows each record's life
 		kaddht.ProviderManagerOpts(records.ProvideValidity(provideLife), records.CleanupInterval(0), records.ProviderAddrTTL(provideLife)),
-	)
+	)...)
 	if err != nil {
 		return err
 	}
 	if err := h.startGossip(); err != nil {
 		return err
 	}
+	if h.cfg.Signal == Both {
+		h.serveDirect()
+	}
 	if h.cfg.Volunteer {
 		h.serveUplink()
+		if err := h.serveCircuits(); err != nil {
+			return err
+		}
 	}
 	down, err := h.host.EventBus().Subscribe(new(event.EvtPeerConnectednessChanged))
 	if err != nil {
 		return err
 	}
 	for _, ai := range h.cfg.Bootstrap {
-		if ai.ID != h.host.ID() {
-			h.boot = append(h.boot, &bootstrap{AddrInfo: ai, kick: make(chan struct{}, 1), err: errors.New("no answer yet")})
-		}
+		h.addBootstrap(ai)
 	}
-	if len(h.boot) == 0 && len(h.cfg.Remembered) == 0 {
+	if len(h.bootstraps()) == 0 && len(h.cfg.Remembered) == 0 {
 		h.once.ready.Do(func() { close(h.ready) })
 	}
 	h.wg.Go(func() { h.watchPeers(down) })
-	for _, b := range h.boot {
-		h.wg.Go(func() { h.keep(b) })
+	h.anew.begin(h.host.Network())
+	if h.router != nil {
+		h.wg.Go(func() { h.router.look(h.ctx) })
 	}
 	if len(h.cfg.Remembered) > 0 {
 		h.wg.Go(h.rescue)
 	}
 	if h.cfg.MDNS {
-		s := mdns.NewMdnsService(h.host, mdnsService, found{h})
-		if err := s.Start(); err != nil {
-			// A machine without multicast still has its bootstrap nodes.
-			h.log.Warn("no discovery on the local network", "err", err)
-		} else {
-			h.mdns = s
-		}
+		h.startMDNS()
 	}
 	return nil
 }
@@ -236,7 +206,7 @@ func (h *Host) watchPeers(sub event.Subscription) {
 				continue
 			}
 			h.book.forget(ev.Peer)
-			for _, b := range h.boot {
+			for _, b := range h.bootstraps() {
 				if b.ID == ev.Peer {
 					notify(b.kick)
 				}
@@ -245,53 +215,29 @@ func (h *Host) watchPeers(sub event.Subscription) {
 	}
 }
 
-// keep holds the connection to a bootstrap node until Close.
-func (h *Host) keep(b *bootstrap) {
-	h.host.ConnManager().Protect(b.ID, "bootstrap")
-	wait := backoff{first: 250 * time.Millisecond, most: 30 * time.Second}
-	for {
-		ctx, cancel := context.WithTimeout(h.ctx, 10*time.Second)
-		err := h.reach(ctx, b.AddrInfo)
-		cancel()
-		b.mu.Lock()
-		b.err = err
-		b.mu.Unlock()
-		if err == nil {
-			wait.reset()
-			h.arrived()
-			select {
-			case <-b.kick:
-			case <-h.ctx.Done():
-				return
-			}
-		} else if h.ctx.Err() == nil {
-			h.log.Debug("bootstrap node not reached", "peer", b.ID, "err", err)
-		}
-		if !sleep(h.ctx, wait.next()) {
+// walk makes a DHT server known to those nearest to it, as soon as it is one. Who only asks
+// finds its way from whoever it knows, and needs no more connections than that takes.
+func (h *Host) walk() {
+	for !h.serves() {
+		if !sleep(h.ctx, walkLook) { // kad-dht tells nobody when it begins to serve
 			return
 		}
 	}
+	ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
+	defer cancel()
+	_, _ = h.kad.GetClosestPeers(ctx, string(h.host.ID()))
 }
 
-// arrived notes that a way into the DHT was found.
-func (h *Host) arrived() {
-	// A server that has only just started may tell us of its DHT a moment later.
-	h.awaitTable(h.ctx, 2*time.Second)
-	h.once.ready.Do(func() { close(h.ready) })
-	h.once.walk.Do(func() {
-		// Nobody waits for this: it makes us known and fills the table.
-		h.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
-			defer cancel()
-			_, _ = h.kad.GetClosestPeers(ctx, string(h.host.ID()))
-		})
-	})
-}
+// serves says whether we are a DHT server.
+func (h *Host) serves() bool { return slices.Contains(h.host.Mux().Protocols(), kadProto) }
 
 // reach connects to a DHT server that we were told of, and puts it into the routing
 // table at once: kad-dht's own check would cost a joiner another round trip.
 func (h *Host) reach(ctx context.Context, ai peer.AddrInfo) error {
 	if h.host.Network().Connectedness(ai.ID) != network.Connected {
+		if h.byTCP {
+			ai = sidedoors(ai)
+		}
 		if err := h.host.Connect(ctx, ai); err != nil {
 			return fmt.Errorf("%s: %w", ai.ID, oneLine(err))
 		}
@@ -336,19 +282,10 @@ func (f found) HandlePeerFound(ai peer.AddrInfo) {
 			return
 		}
 		h.host.ConnManager().Protect(ai.ID, "mdns")
-		if len(h.boot) > 0 && !h.bootConnected() {
+		if len(h.bootstraps()) > 0 && !h.bootConnected() {
 			h.serve()
 		}
 	}()
-}
-
-func (h *Host) bootConnected() bool {
-	for _, b := range h.boot {
-		if h.host.Network().Connectedness(b.ID) == network.Connected {
-			return true
-		}
-	}
-	return false
 }
 
 // serve makes a DHT server of a node that has neighbours on its LAN and no bootstrap
@@ -364,39 +301,10 @@ func (h *Host) serve() {
 	})
 }
 
-// Bootstrapped waits until a bootstrap node is connected (at once when none is
-// configured); the error says which were tried.
-func (h *Host) Bootstrapped(ctx context.Context) error {
-	select {
-	case <-h.ready:
-		return nil
-	default:
-	}
-	select {
-	case <-h.ready:
-		return nil
-	case <-h.ctx.Done():
-		return errors.New("the host is closed")
-	case <-ctx.Done():
-	}
-	var tried []string
-	for _, b := range h.boot {
-		b.mu.Lock()
-		if len(b.Addrs) == 0 {
-			tried = append(tried, fmt.Sprintf("%s (no address)", b.ID))
-		}
-		for _, a := range b.Addrs {
-			tried = append(tried, fmt.Sprintf("%s/p2p/%s (%s)", a, b.ID, brief(b.err.Error())))
-		}
-		b.mu.Unlock()
-	}
-	return fmt.Errorf("no bootstrap node answered: %s (hint: is it running, and is its UDP port open? --bootstrap names another)", strings.Join(tried, ", "))
-}
-
 // awaitTable waits until there is somebody in the DHT to ask, at most for d; a host
 // that knows no way to others does not wait.
 func (h *Host) awaitTable(ctx context.Context, d time.Duration) bool {
-	if len(h.boot) == 0 && len(h.cfg.Remembered) == 0 && !h.cfg.MDNS {
+	if len(h.bootstraps()) == 0 && len(h.cfg.Remembered) == 0 && !h.cfg.MDNS {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, d)
@@ -423,9 +331,9 @@ func (h *Host) awaitTable(ctx context.Context, d time.Duration) bool {
 // ID is the peer ID of the host.
 func (h *Host) ID() peer.ID { return h.host.ID() }
 
-// Addrs are the full addresses, ending in /p2p/ID.
+// Addrs are the full addresses, ending in /p2p/ID, QUIC's first.
 func (h *Host) Addrs() []ma.Multiaddr {
-	addrs, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: h.host.ID(), Addrs: h.host.Addrs()})
+	addrs, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: h.host.ID(), Addrs: byLiking(slices.Clone(h.host.Addrs()))})
 	if err != nil {
 		return nil // our own ID is valid
 	}
@@ -438,10 +346,16 @@ func (h *Host) Close() error {
 	h.cancel()
 	h.mu.Unlock()
 	var errs []error
+	h.mdnsMu.Lock()
 	if h.mdns != nil {
 		errs = append(errs, h.mdns.Close())
+		h.mdns = nil
 	}
+	h.mdnsMu.Unlock()
 	h.wg.Wait()
+	if h.circuits != nil {
+		errs = append(errs, h.circuits.Close())
+	}
 	if h.kad != nil {
 		errs = append(errs, h.kad.Close())
 	}

@@ -18,6 +18,8 @@ const (
 	inboxAgain   = 2 * time.Second        // at most between looks at a joiner who may offer again
 	inboxJoiners = 64                     // looked at per stream, bucket and look
 	inboxLookers = 2                      // entries that look beside the speaker while gossip works: were it all, they would be most of the DHT's traffic
+	offerAlone   = 400 * time.Millisecond // an offer goes by gossip alone, while gossip has peers: most are answered within
+	answerAlone  = 600 * time.Millisecond // the same for an answer, until the link is up
 	maxPending   = 64                     // offers of ours that wait for answers
 	maxSeen      = 4096                   // offers remembered as seen
 )
@@ -27,8 +29,18 @@ type pending struct {
 	stream   [16]byte
 	id       uint64
 	until    time.Time
-	answered chan struct{} // closed by the first answer
+	answered chan struct{} // closed by the first answer, or when the offer is given up
 	from     map[peer.ID]bool
+}
+
+// done says whether the first answer has come.
+func (pd *pending) done() bool {
+	select {
+	case <-pd.answered:
+		return true
+	default:
+		return false
+	}
 }
 
 // inbox remembers which offers were taken, and whom to look at again when.
@@ -82,11 +94,11 @@ func (b *inbox) gossips(joiner pubKey, now time.Time) bool {
 }
 
 // lookers are the entries of a head that look into the DHT's inbox.
-func lookers(h Head) []HeadEntry { return h.Entries[:min(len(h.Entries), inboxLookers)] }
+func lookers(entries []HeadEntry) []HeadEntry { return entries[:min(len(entries), inboxLookers)] }
 
 // byDHT leaves of a head those entries that a joiner reaches whose only carrier is the DHT.
 func byDHT(h Head) []HeadEntry {
-	list := slices.Clone(lookers(h))
+	list := slices.Clone(lookers(h.Entries))
 	for _, e := range h.Entries[len(list):] {
 		if e.Peer == h.Speaker {
 			list = append(list, e)
@@ -156,7 +168,8 @@ func (p *Presence) offerSlot(stream [16]byte) []byte {
 	return p.room().secret.name("offer slot", stream[:])[:8]
 }
 
-// SendOffer seals body to entry and publishes it by both carriers; the answer comes on Answers.
+// SendOffer seals body to entry and publishes it by gossip, and in the DHT unless the answer
+// has come by gossip within offerAlone; the answer comes on Answers.
 func (p *Presence) SendOffer(stream [16]byte, to peer.ID, box [32]byte, id uint64, body []byte) error {
 	if to == p.h.host.ID() {
 		return errors.New("an offer to ourselves")
@@ -176,10 +189,29 @@ func (p *Presence) SendOffer(stream [16]byte, to peer.ID, box [32]byte, id uint6
 	p.mu.Unlock()
 
 	at := s.place("offers")
+	p.tell(to, at, rec)
 	p.say(at, rec, offerLife)
 	if p.h.cfg.Signal == Gossip {
 		return nil
 	}
+	alone := time.Duration(0)
+	if !p.dhtOnly() {
+		alone = offerAlone
+	}
+	p.wg.Go(func() {
+		if wake(p.ctx, alone, pd.answered) && !pd.done() {
+			p.offerByDHT(stream, rec, offset)
+			p.pollAnswer(key, pd)
+		}
+	})
+	return nil
+}
+
+// offerByDHT puts an offer into the DHT and lists us under the stream's inbox; offset is
+// what the speaker's clock is ahead of ours.
+func (p *Presence) offerByDHT(stream [16]byte, rec []byte, offset time.Duration) {
+	s := &p.room().secret
+	at := s.place("offers")
 	// The bucket goes by the speaker's clock, so a joiner's own may be wrong.
 	bucket := bucketOf(p.h.clock.now().Add(offset), inboxBucket)
 	p.background(func(ctx context.Context) {
@@ -188,8 +220,6 @@ func (p *Presence) SendOffer(stream [16]byte, to peer.ID, box [32]byte, id uint6
 		}
 	})
 	p.background(func(ctx context.Context) { _ = p.h.provide(ctx, s.rendezvous("inbox", stream[:], bucket)) })
-	p.wg.Go(func() { p.pollAnswer(key, pd) })
-	return nil
 }
 
 // pollAnswer looks for the answer in the DHT until it has come by either carrier.
@@ -221,7 +251,8 @@ func (p *Presence) pollAnswer(key pubKey, pd *pending) {
 	}
 }
 
-// SendAnswer answers an offer by both carriers.
+// SendAnswer answers an offer by gossip, and in the DHT unless Linked is said of the joiner
+// within answerAlone.
 func (p *Presence) SendAnswer(o Offer, body []byte) error {
 	rec, err := sealAnswer(&p.room().secret, p.h.key, p.box, p.h.clock.next(), o, body)
 	if err != nil {
@@ -229,16 +260,58 @@ func (p *Presence) SendAnswer(o Offer, body []byte) error {
 	}
 	joiner, _ := keyOf(o.Joiner)
 	at := p.room().secret.place(shard(joiner))
+	p.tell(o.Joiner, at, rec)
 	p.say(at, rec, offerLife)
-	if p.h.cfg.Signal != Gossip {
-		key := dhtKey(kindAnswer, publicOf(answerKey(o.content)), at, nil)
-		p.background(func(ctx context.Context) {
-			if err := p.h.put(ctx, key, rec); err != nil && ctx.Err() == nil {
-				p.h.log.Debug("the answer was not stored", "err", err)
-			}
-		})
+	if p.h.cfg.Signal == Gossip {
+		return nil
 	}
+	key := dhtKey(kindAnswer, publicOf(answerKey(o.content)), at, nil)
+	put := func(ctx context.Context) {
+		if err := p.h.put(ctx, key, rec); err != nil && ctx.Err() == nil {
+			p.h.log.Debug("the answer was not stored", "err", err)
+		}
+	}
+	if o.Via == DHT || p.dhtOnly() {
+		p.background(put)
+		return nil
+	}
+	linked := p.awaitLink(o.Joiner)
+	p.wg.Go(func() {
+		select {
+		case <-time.After(answerAlone):
+			p.mu.Lock()
+			delete(p.unlinked, o.Joiner)
+			p.mu.Unlock()
+			p.background(put)
+		case <-linked:
+		case <-p.ctx.Done():
+		}
+	})
 	return nil
+}
+
+// awaitLink gives what Linked of a joiner closes.
+func (p *Presence) awaitLink(joiner peer.ID) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.unlinked[joiner]; c != nil {
+		return c
+	}
+	c := make(chan struct{})
+	if len(p.unlinked) < maxSeen {
+		p.unlinked[joiner] = c
+	}
+	return c
+}
+
+// Linked tells that the answer to a joiner has arrived: the link with it is up.
+func (p *Presence) Linked(joiner peer.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.unlinked[joiner]; c != nil {
+		close(c)
+		delete(p.unlinked, joiner)
+	}
 }
 
 // ParseForwarded checks and opens what Forward gave to a node above.
@@ -254,7 +327,7 @@ func (p *Presence) ParseForwarded(b []byte) (Offer, error) {
 func (p *Presence) takeOffer(r record, via Signal) {
 	p.mu.Lock()
 	listening := len(p.streams) > 0
-	if listening && via == Gossip {
+	if listening && via != DHT {
 		p.inbox.hears(r.writer, time.Now())
 	}
 	p.mu.Unlock()
@@ -266,6 +339,7 @@ func (p *Presence) takeOffer(r record, via Signal) {
 		return // mostly: sealed to another entry
 	}
 	o.Via = via
+	p.h.clocks.heard(&r, p.h.clock.now())
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()

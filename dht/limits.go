@@ -41,7 +41,9 @@ const (
 func resourceOptions(volunteer bool) libp2p.Option {
 	return func(c *libp2p.Config) error {
 		if c.ConnManager == nil {
-			low, high := 96, 192
+			// Each connection is kept alive with four packets in 15 s; one more takes as much as
+			// nine minutes of that.
+			low, high := 32, 64
 			if volunteer {
 				low, high = 3000, 4000
 			}

@@ -2,111 +2,17 @@ package dht
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"flag"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/watergy/waterfall/dht/pgp"
 )
-
-func newKey(t testing.TB) crypto.PrivKey {
-	t.Helper()
-	k, _, err := crypto.GenerateEd25519Key(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
-// loopHost is a host on loopback.
-func loopHost(t testing.TB, cfg Config) *Host {
-	t.Helper()
-	cfg.Key = newKey(t)
-	cfg.Listen = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/0/quic-v1")}
-	if testing.Verbose() {
-		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
-	h, err := New(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return h
-}
-
-func infoOf(t testing.TB, h *Host) peer.AddrInfo {
-	t.Helper()
-	ai, err := peer.AddrInfoFromP2pAddr(h.Addrs()[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return *ai
-}
-
-func deadline(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// next takes one value from c within d.
-func next[T any](t testing.TB, what string, c <-chan T, d time.Duration) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(d):
-		t.Fatalf("no %s within %v", what, d)
-		panic("unreachable")
-	}
-}
-
-func enter(t testing.TB, h *Host, r *Room, role string) *Presence {
-	t.Helper()
-	p, err := h.Enter(r, Member{Name: role, Roles: []string{role}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Leave)
-	return p
-}
-
-// speak publishes heads of stream every 2 s until the test ends, as the node does.
-func speak(t testing.TB, p *Presence, stream [16]byte) {
-	head := Head{Stream: stream, Seq: 1, Free: 4, Layers: []uint32{1}, Entries: []HeadEntry{{Peer: p.h.ID(), Box: p.Box(), Opening: 1, Free: 4}}}
-	p.Watch(false, [][16]byte{stream})
-	p.PublishHead(head)
-	done := make(chan struct{})
-	stop := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(2 * time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				head.Seq++
-				p.PublishHead(head)
-			case <-stop:
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() { close(stop); <-done })
-}
 
 // TestJoin goes the way of a joiner by each carrier: ticket, bootstrap, room record,
 // head, offer, answer.
@@ -115,15 +21,14 @@ func TestJoin(t *testing.T) {
 		signal Signal
 		anyone bool
 		skew   time.Duration // of the joiner's clock
-		answer time.Duration // from the joiner's start; the figures are 300 ms, and 6 s to the first frame by the DHT
 	}{
-		{Both, false, 0, 3 * time.Second},
-		{Gossip, false, 0, 3 * time.Second},
-		{Gossip, true, -time.Hour, 3 * time.Second},
-		{DHT, false, 0, 6 * time.Second},
-		{DHT, true, 0, 6 * time.Second},
-		{DHT, false, time.Hour, 6 * time.Second},
-		{DHT, true, -time.Hour, 6 * time.Second},
+		{Both, false, 0},
+		{Gossip, false, 0},
+		{Gossip, true, -time.Hour},
+		{DHT, false, 0},
+		{DHT, true, 0},
+		{DHT, false, time.Hour},
+		{DHT, true, -time.Hour},
 	} {
 		name := string(c.signal)
 		if c.anyone {
@@ -136,7 +41,7 @@ func TestJoin(t *testing.T) {
 			boot := loopHost(t, Config{Volunteer: true})
 			cfg := Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}, Signal: c.signal}
 			sh := loopHost(t, cfg)
-			if err := sh.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+			if err := sh.Bootstrapped(deadline(t, patience)); err != nil {
 				t.Fatal(err)
 			}
 			o := RoomOptions{Name: "test room", Speakers: []peer.ID{sh.ID()}}
@@ -147,7 +52,7 @@ func TestJoin(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := sh.PutRoom(deadline(t, 5*time.Second), room); err != nil {
+			if err := sh.PutRoom(deadline(t, patience), room); err != nil {
 				t.Fatal(err)
 			}
 			sp := enter(t, sh, room, "speaker")
@@ -157,18 +62,18 @@ func TestJoin(t *testing.T) {
 			began := time.Now()
 			cfg.skew = c.skew
 			jh := loopHost(t, cfg)
-			if err := jh.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+			if err := jh.Bootstrapped(deadline(t, patience)); err != nil {
 				t.Fatal(err)
 			}
 			booted := time.Since(began)
-			jroom, err := jh.FetchRoom(deadline(t, 5*time.Second), room.ID)
+			jroom, err := jh.FetchRoom(deadline(t, patience), room.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
 			fetched := time.Since(began)
 			jp := enter(t, jh, jroom, "listener")
 			jp.Watch(true, nil)
-			head := next(t, "head", jp.Heads(), 5*time.Second)
+			head := next(t, "head", jp.Heads(), patience)
 			headed := time.Since(began)
 			if head.Speaker != sh.ID() || head.Stream != stream || len(head.Entries) != 1 || head.Entries[0].Box != sp.Box() {
 				t.Fatalf("head %+v", head)
@@ -176,7 +81,7 @@ func TestJoin(t *testing.T) {
 			if err := jp.SendOffer(stream, head.Entries[0].Peer, head.Entries[0].Box, 42, []byte("offer")); err != nil {
 				t.Fatal(err)
 			}
-			offer := next(t, "offer", sp.Offers(), 6*time.Second)
+			offer := next(t, "offer", sp.Offers(), patience)
 			offered := time.Since(began)
 			if offer.Joiner != jh.ID() || offer.ID != 42 || string(offer.Body) != "offer" || offer.Box != jp.Box() {
 				t.Fatalf("offer %+v", offer)
@@ -189,15 +94,11 @@ func TestJoin(t *testing.T) {
 			if err := sp.SendAnswer(offer, []byte("answer")); err != nil {
 				t.Fatal(err)
 			}
-			answer := next(t, "answer", jp.Answers(), 6*time.Second)
+			answer := next(t, "answer", jp.Answers(), patience)
 			if answer.From != sh.ID() || answer.ID != 42 || answer.Stream != stream || string(answer.Body) != "answer" {
 				t.Fatalf("answer %+v", answer)
 			}
-			took := time.Since(began)
-			t.Logf("bootstrapped %v, room %v, head %v, offer %v, answer %v by %s", booted, fetched, headed, offered, took, answer.Via)
-			if took > c.answer {
-				t.Errorf("the answer took %v, more than %v", took, c.answer)
-			}
+			t.Logf("bootstrapped %v, room %v, head %v, offer %v, answer %v by %s", booted, fetched, headed, offered, time.Since(began), answer.Via)
 			if c.signal != Both && answer.Via != c.signal {
 				t.Errorf("the answer came by %s", answer.Via)
 			}
@@ -222,7 +123,7 @@ func TestNoBootstrapNode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := sh.PutRoom(deadline(t, 5*time.Second), room); err != nil {
+			if err := sh.PutRoom(deadline(t, patience), room); err != nil {
 				t.Fatal(err)
 			}
 			sp := enter(t, sh, room, "speaker")
@@ -232,16 +133,16 @@ func TestNoBootstrapNode(t *testing.T) {
 			var ps []*Presence
 			for range 2 {
 				h := loopHost(t, Config{Bootstrap: []peer.AddrInfo{infoOf(t, sh)}, Signal: signal})
-				if err := h.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+				if err := h.Bootstrapped(deadline(t, patience)); err != nil {
 					t.Fatal(err)
 				}
-				r, err := h.FetchRoom(deadline(t, 5*time.Second), room.ID)
+				r, err := h.FetchRoom(deadline(t, patience), room.ID)
 				if err != nil {
 					t.Fatal(err)
 				}
 				p := enter(t, h, r, "listener")
 				p.Watch(true, nil)
-				next(t, "head", p.Heads(), 5*time.Second)
+				next(t, "head", p.Heads(), patience)
 				ps = append(ps, p)
 			}
 			// The second joins below the first.
@@ -250,10 +151,10 @@ func TestNoBootstrapNode(t *testing.T) {
 			if err := joiner.SendOffer(stream, entry.h.ID(), entry.Box(), 1, []byte("offer")); err != nil {
 				t.Fatal(err)
 			}
-			if err := entry.SendAnswer(next(t, "offer", entry.Offers(), 5*time.Second), []byte("answer")); err != nil {
+			if err := entry.SendAnswer(next(t, "offer", entry.Offers(), patience), []byte("answer")); err != nil {
 				t.Fatal(err)
 			}
-			if a := next(t, "answer", joiner.Answers(), 5*time.Second); a.From != entry.h.ID() {
+			if a := next(t, "answer", joiner.Answers(), patience); a.From != entry.h.ID() {
 				t.Errorf("answer %+v", a)
 			}
 			t.Logf("took %v", time.Since(began))
@@ -272,7 +173,7 @@ func TestEnded(t *testing.T) {
 	cfg := Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}, Signal: DHT}
 	sh, jh := loopHost(t, cfg), loopHost(t, cfg)
 	for _, h := range []*Host{sh, jh} {
-		if err := h.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+		if err := h.Bootstrapped(deadline(t, patience)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -286,7 +187,7 @@ func TestEnded(t *testing.T) {
 	sp.Leave()
 	jp := enter(t, jh, room, "listener")
 	jp.Watch(true, nil)
-	if h := next(t, "head", jp.Heads(), 5*time.Second); !h.Ended || h.Seq != 2 {
+	if h := next(t, "head", jp.Heads(), patience); !h.Ended || h.Seq != 2 {
 		t.Errorf("head %+v", h)
 	}
 }
@@ -303,7 +204,7 @@ func TestMembers(t *testing.T) {
 	var last *Presence
 	for range 3 {
 		h := loopHost(t, cfg)
-		if err := h.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+		if err := h.Bootstrapped(deadline(t, patience)); err != nil {
 			t.Fatal(err)
 		}
 		last = enter(t, h, room, "listener")
@@ -314,7 +215,7 @@ func TestMembers(t *testing.T) {
 		t.Helper()
 		slices.Sort(want)
 		var got []peer.ID
-		for ctx := deadline(t, 10*time.Second); ctx.Err() == nil; {
+		for ctx := deadline(t, patience); ctx.Err() == nil; {
 			members, err := looker.Members(ctx, room)
 			if err != nil {
 				t.Fatal(err)
@@ -353,7 +254,7 @@ func TestCreatorOffline(t *testing.T) {
 	}
 	enter(t, member, copied, "listener")
 	other := loopHost(t, cfg)
-	for ctx := deadline(t, 5*time.Second); ; {
+	for ctx := deadline(t, patience); ; {
 		r, err := other.FetchRoom(ctx, room.ID)
 		if err == nil && r.Name == "kept" {
 			return
@@ -375,15 +276,15 @@ func TestOneFailedRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, h := range []*Host{a, b} {
-		if err := h.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+		if err := h.Bootstrapped(deadline(t, patience)); err != nil {
 			t.Fatal(err)
 		}
 		h.kad.RoutingTable().RemovePeer(boot.ID())
 	}
-	if err := a.PutRoom(deadline(t, 5*time.Second), room); err != nil {
+	if err := a.PutRoom(deadline(t, patience), room); err != nil {
 		t.Error(err)
 	}
-	if _, err := b.FetchRoom(deadline(t, 5*time.Second), room.ID); err != nil {
+	if _, err := b.FetchRoom(deadline(t, patience), room.ID); err != nil {
 		t.Error(err)
 	}
 }
@@ -391,10 +292,10 @@ func TestOneFailedRequest(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	boot := loopHost(t, Config{Volunteer: true})
 	h := loopHost(t, Config{Bootstrap: []peer.AddrInfo{infoOf(t, boot)}})
-	if err := h.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+	if err := h.Bootstrapped(deadline(t, patience)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.FetchRoom(deadline(t, 5*time.Second), boot.ID()); !errors.Is(err, ErrNoRoom) {
+	if _, err := h.FetchRoom(deadline(t, patience), boot.ID()); !errors.Is(err, ErrNoRoom) {
 		t.Errorf("a peer ID that is no room: %v", err)
 	}
 	boot.host.Network().Close()
@@ -415,7 +316,7 @@ func TestBadConfig(t *testing.T) {
 	port, _ := ma.SplitFunc(taken, func(c ma.Component) bool { return c.Protocol().Code == ma.P_P2P })
 	for name, cfg := range map[string]Config{
 		"port in use": {Key: newKey(t), Listen: []ma.Multiaddr{port}},
-		"TCP":         {Key: newKey(t), Listen: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/0")}},
+		"WebRTC":      {Key: newKey(t), Listen: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/0/webrtc-direct")}},
 		"odd signal":  {Key: newKey(t), Signal: "pigeon"},
 	} {
 		h, err := New(t.Context(), cfg)
@@ -444,7 +345,7 @@ func TestLAN(t *testing.T) {
 		t.Fatal(err)
 	}
 	enter(t, a, room, "speaker")
-	for ctx := deadline(t, 10*time.Second); ; {
+	for ctx := deadline(t, patience); ; {
 		_, err := b.FetchRoom(ctx, room.ID)
 		if err == nil && a.Stats().Mode == "server" && b.Stats().Mode == "server" {
 			return
@@ -454,8 +355,6 @@ func TestLAN(t *testing.T) {
 		}
 	}
 }
-
-var hubMembers = flag.Int("hubs", 30, "members in TestHubs")
 
 // A PGP room through the DHT: who is admitted finds its wrap, members hear by gossip of
 // a new epoch, and who was removed can't open it.
@@ -477,15 +376,15 @@ func TestClosedRoom(t *testing.T) {
 		return r
 	}
 	first := record(1, NewSecret(), ann, bob)
-	if err := sh.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+	if err := sh.Bootstrapped(deadline(t, patience)); err != nil {
 		t.Fatal(err)
 	}
-	if err := sh.PutRoom(deadline(t, 5*time.Second), first); err != nil {
+	if err := sh.PutRoom(deadline(t, patience), first); err != nil {
 		t.Fatal(err)
 	}
 	open := func(key pgp.Owner) *Presence {
 		h := loopHost(t, cfg)
-		r, err := h.FetchRoomWith(deadline(t, 5*time.Second), first.ID, Keys{PGP: key})
+		r, err := h.FetchRoomWith(deadline(t, patience), first.ID, Keys{PGP: key})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -496,38 +395,38 @@ func TestClosedRoom(t *testing.T) {
 	speaker := enter(t, sh, first, "speaker")
 	speak(t, speaker, [16]byte{1})
 	a, b := open(annKey), open(bobKey)
-	next(t, "head", a.Heads(), 5*time.Second)
-	next(t, "head", b.Heads(), 5*time.Second)
+	next(t, "head", a.Heads(), patience)
+	next(t, "head", b.Heads(), patience)
 
 	// An outsider with the ID alone has only what is public.
 	out := loopHost(t, cfg)
-	if _, err := out.FetchRoom(deadline(t, 5*time.Second), first.ID); !errors.Is(err, ErrClosedRoom) {
+	if _, err := out.FetchRoom(deadline(t, patience), first.ID); !errors.Is(err, ErrClosedRoom) {
 		t.Errorf("without a key: %v", err)
 	}
 	_, eve := pgpKey(t, "eve")
-	if _, err := out.FetchRoomWith(deadline(t, 5*time.Second), first.ID, Keys{PGP: eve}); !errors.Is(err, ErrRefused) {
+	if _, err := out.FetchRoomWith(deadline(t, patience), first.ID, Keys{PGP: eve}); !errors.Is(err, ErrRefused) {
 		t.Errorf("with another's key: %v", err)
 	}
 
 	second := record(2, NewSecret(), ann)
 	other := loopHost(t, cfg)
-	if err := other.Bootstrapped(deadline(t, 5*time.Second)); err != nil {
+	if err := other.Bootstrapped(deadline(t, patience)); err != nil {
 		t.Fatal(err)
 	}
-	if err := other.PutRoom(deadline(t, 5*time.Second), second); err != nil {
+	if err := other.PutRoom(deadline(t, patience), second); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	if err := other.Announce(deadline(t, 3*time.Second), first); err != nil {
+	if err := other.Announce(deadline(t, patience), first); err != nil {
 		t.Fatal(err)
 	}
-	raw := next(t, "new record", a.Records(), 3*time.Second)
+	raw := next(t, "new record", a.Records(), patience)
 	t.Logf("the new record was known after %v", time.Since(start))
-	renewed, err := a.h.Reopen(deadline(t, 5*time.Second), a.room(), raw)
+	renewed, err := a.h.Reopen(deadline(t, patience), a.room(), raw)
 	if err != nil || renewed.Epoch != 2 {
 		t.Fatalf("ann does not open the new epoch: %v", err)
 	}
-	if _, err := b.h.Reopen(deadline(t, 5*time.Second), b.room(), next(t, "new record", b.Records(), 3*time.Second)); !errors.Is(err, ErrRefused) {
+	if _, err := b.h.Reopen(deadline(t, patience), b.room(), next(t, "new record", b.Records(), patience)); !errors.Is(err, ErrRefused) {
 		t.Errorf("bob, removed, opens the new epoch: %v", err)
 	}
 	a2 := a.Renew(renewed)
@@ -539,5 +438,5 @@ func TestClosedRoom(t *testing.T) {
 	}
 	a2.Watch(true, nil)
 	speak(t, s2, [16]byte{1})
-	next(t, "head of the new epoch", a2.Heads(), 5*time.Second)
+	next(t, "head of the new epoch", a2.Heads(), patience)
 }

@@ -49,20 +49,22 @@ type Presence struct {
 
 	putting chan struct{} // one put of heads at a time
 
-	topicsKick, headsKick, inboxKick, putKick, roomKick chan struct{} // wake the loops
+	topicsKick, headsKick, inboxKick, putKick, roomKick, doubtKick chan struct{} // wake the loops
 
 	mu       sync.Mutex // guards all below
 	watch    bool       // heads are wanted
 	streams  map[[16]byte]bool
 	topics   map[string]*use
 	inbox    inbox
-	pending  map[pubKey]*pending // our offers by the answer key
+	pending  map[pubKey]*pending       // our offers by the answer key
+	unlinked map[peer.ID]chan struct{} // joiners that we have answered, see Linked
 	heard    headBook
 	ours     map[[16]byte]*ourHead
-	lastAsk  time.Time // when we last answered an ask
-	lastPut  time.Time // of the heads in the DHT
+	asked    map[string]time.Time // when we last answered an ask, by the asker's shard
+	lastPut  time.Time            // of the heads in the DHT
 	putDirty bool
 	notice   time.Time // when we last were told of a new record
+	doubted  time.Time // when there last began to be signs of one
 	renewed  bool      // another presence goes on in the room
 }
 
@@ -114,10 +116,11 @@ func (h *Host) enter(r *Room, m Member, box *ecdh.PrivateKey) *Presence {
 		m.Since = h.clock.now()
 	}
 	p := &Presence{
-		h: h, me: m, box: box, records: make(chan []byte, recordQueue), roomKick: make(chan struct{}, 1),
+		h: h, me: m, box: box, records: make(chan []byte, recordQueue), roomKick: make(chan struct{}, 1), doubtKick: make(chan struct{}, 1),
 		heads: make(chan Head, headQueue), offers: make(chan Offer, offerQueue), answers: make(chan Answer, answerQueue),
 		putting: make(chan struct{}, 1), topicsKick: make(chan struct{}, 1), headsKick: make(chan struct{}, 1),
 		inboxKick: make(chan struct{}, 1), putKick: make(chan struct{}, 1),
+		asked: map[string]time.Time{}, unlinked: map[peer.ID]chan struct{}{},
 		streams: map[[16]byte]bool{}, pending: map[pubKey]*pending{},
 		ours: map[[16]byte]*ourHead{}, heard: newHeadBook(), inbox: newInbox(),
 		topics: map[string]*use{
@@ -132,6 +135,9 @@ func (h *Host) enter(r *Room, m Member, box *ecdh.PrivateKey) *Presence {
 	// The meshes are to be ready before the first offer goes out.
 	p.want(time.Now().Add(topicLinger), "head", "offers", shard(h.self))
 	p.mu.Unlock()
+	h.mu.Lock()
+	h.present[p] = struct{}{}
+	h.mu.Unlock()
 	loops := []func(){p.tendTopics, p.tendMember, p.tendRoom, p.tendHeads, p.tendMesh}
 	if h.cfg.Signal != Gossip {
 		loops = append(loops, p.tendInbox, p.tendPuts)
@@ -167,16 +173,22 @@ func (p *Presence) Watch(heads bool, offers [][16]byte) {
 	notify(p.inboxKick)
 }
 
-// want keeps the named topics, and all that are watched, until then. p.mu is held.
+// wanted says whether a topic must be heard: all by those who look for a parent, offers
+// also by those who take some. Who has a parent gets heads down the tree; a speaker stays
+// with its own, so that volunteers relay them. p.mu is held.
+func (p *Presence) wanted(topic string) bool {
+	return p.watch || topic == "offers" && len(p.streams) > 0 || topic == "head" && len(p.ours) > 0
+}
+
+// want keeps the named topics, and all that are wanted, until then. p.mu is held.
 func (p *Presence) want(until time.Time, names ...string) {
 	if p.h.cfg.Signal == DHT {
 		return
 	}
-	if p.watch || len(p.streams) > 0 {
-		names = append(names, "head", "offers")
-	}
-	if p.watch {
-		names = append(names, shard(p.h.self))
+	for n := range p.topics {
+		if p.wanted(n) {
+			names = append(names, n)
+		}
 	}
 	for _, n := range names {
 		u := p.topics[n]
@@ -229,11 +241,9 @@ func (p *Presence) tendTopics() {
 	for {
 		p.mu.Lock()
 		now := time.Now()
-		if p.watch || len(p.streams) > 0 {
-			for n, u := range p.topics {
-				if p.watch || n != shard(p.h.self) {
-					u.until = now.Add(topicLinger)
-				}
+		for n, u := range p.topics {
+			if p.wanted(n) {
+				u.until = now.Add(topicLinger)
 			}
 		}
 		wait := time.Minute
@@ -361,7 +371,7 @@ func (p *Presence) tendMesh() {
 		p.mu.Lock()
 		active := p.watch || len(p.streams) > 0
 		p.mu.Unlock()
-		if !active || len(p.h.ps.ListPeers(topicName(p.topics["head"].at))) > 0 {
+		if !active || len(p.h.ps.ListPeers(topicName(p.topics["offers"].at))) > 0 {
 			wait.reset()
 			wait.cur = 2 * time.Second
 			continue
@@ -421,5 +431,6 @@ func (p *Presence) Leave() {
 	if !renewed {
 		delete(p.h.rooms, p.room().ID)
 	}
+	delete(p.h.present, p)
 	p.h.mu.Unlock()
 }

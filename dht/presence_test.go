@@ -138,11 +138,11 @@ func TestLookers(t *testing.T) {
 		}
 		return s
 	}
-	if got := names(lookers(h)) + "/ " + names(byDHT(h)); got != "a b / a b speaker " {
+	if got := names(lookers(h.Entries)) + "/ " + names(byDHT(h)); got != "a b / a b speaker " {
 		t.Error(got)
 	}
 	h.Entries = h.Entries[3:4]
-	if got := names(lookers(h)) + "/ " + names(byDHT(h)); got != "speaker / speaker " {
+	if got := names(lookers(h.Entries)) + "/ " + names(byDHT(h)); got != "speaker / speaker " {
 		t.Error(got)
 	}
 }

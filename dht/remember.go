@@ -22,8 +22,9 @@ const (
 // rescue turns to the remembered peers whenever no bootstrap node is connected, so that
 // a room survives its bootstrap nodes. It ends with Close.
 func (h *Host) rescue() {
-	wait := rescueAfter
-	for sleep(h.ctx, wait) {
+	wait, moved := rescueAfter, h.afterMove()
+	for wake(h.ctx, wait, moved) {
+		moved = h.afterMove()
 		wait = jitter(rescueEvery)
 		if h.bootConnected() || slices.ContainsFunc(h.cfg.Remembered, h.connectedTo) {
 			continue

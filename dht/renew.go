@@ -6,11 +6,7 @@ import (
 )
 
 const (
-	roomRefresh = time.Hour              // the record is put again
-	roomLook    = 5 * time.Minute        // a newer one is looked for
-	roomLookDHT = 3 * time.Second        // without gossip, by those who hear offers
-	noticeLooks = 6                      // lookups after a notice: the record may be on its way
-	noticeLeast = 500 * time.Millisecond // between two lookups, and two notices
+	roomRefresh = time.Hour // the record is put again
 
 	announceTimes = 3
 	announceAgain = 250 * time.Millisecond
@@ -57,38 +53,27 @@ func (p *Presence) takeNotice(what byte) {
 // newer one.
 func (p *Presence) tendRoom() {
 	now := time.Now()
-	nextPut, nextLook := now, now.Add(p.lookPause())
-	if r := p.room(); r.fetched {
+	nextPut := now
+	if p.room().fetched {
 		nextPut = now.Add(jitter(roomRefresh))
-		if r.Admission != Open {
-			// The first record that was found may not have been the newest.
-			nextLook = now.Add(jitter(noticeLeast))
-		}
 	}
 	retry := backoff{first: 100 * time.Millisecond, most: time.Minute}
-	var told uint64 // seq of the newest record delivered
-	again := 0
+	lookout, care := p.newLookout(now), p.newRecordCare(now)
 	for {
 		next := nextPut
-		if nextLook.Before(next) {
-			next = nextLook
+		for _, t := range []time.Time{lookout.next(), care.next} {
+			if t.Before(next) {
+				next = t
+			}
 		}
-		if !p.wakeRoom(max(time.Until(next), 0), &again) {
+		if !p.wakeRoom(max(time.Until(next), 0), care.returned, &lookout.again) {
 			return
 		}
 		now := time.Now()
-		if again > 0 || !now.Before(nextLook) {
-			nextLook = now.Add(p.lookPause())
-			if raw := p.lookForRecord(); raw != nil {
-				again = 0
-				if rec, err := parseRecord(raw); err == nil && rec.seq > told {
-					told = rec.seq
-					pushOldest(p.records, raw)
-				}
-			} else if again--; again > 0 {
-				nextLook = now.Add(noticeLeast)
-			}
+		if care.missing(now) {
+			nextPut = now
 		}
+		lookout.look(now)
 		if now.Before(nextPut) {
 			continue
 		}
@@ -99,49 +84,26 @@ func (p *Presence) tendRoom() {
 		}
 		retry.reset()
 		nextPut = time.Now().Add(jitter(roomRefresh))
+		care.put()
 	}
 }
 
-// wakeRoom waits for d or a notice; false when the presence ends.
-func (p *Presence) wakeRoom(d time.Duration, again *int) bool {
+// wakeRoom waits for d, a notice, a doubt, or until a bootstrap node is back; false when the
+// presence ends.
+func (p *Presence) wakeRoom(d time.Duration, returned <-chan struct{}, again *int) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+	case <-p.doubtKick:
+	case <-returned:
+		p.back()
 	case <-p.roomKick:
 		*again = noticeLooks
 	case <-p.ctx.Done():
 		return false
 	}
 	return true
-}
-
-func (p *Presence) lookPause() time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.h.cfg.Signal == DHT && len(p.streams) > 0 {
-		return jitter(roomLookDHT)
-	}
-	return jitter(roomLook)
-}
-
-// lookForRecord gets the newest record of the room from the DHT; nil if there is none
-// newer than ours.
-func (p *Presence) lookForRecord() []byte {
-	ctx, cancel := context.WithTimeout(p.ctx, getTimeout)
-	defer cancel()
-	r := p.room()
-	p.h.refill()
-	values, err := p.h.kad.SearchValue(ctx, dhtKey(kindRoom, r.key, place{}, nil))
-	if err != nil {
-		return nil
-	}
-	for raw := range values {
-		if r.Seq(raw) > r.seq { // each value is better than those before, but any newer one will do
-			return raw
-		}
-	}
-	return nil
 }
 
 // putRoom puts the record with all its wraps, of which a member has only its own at first.

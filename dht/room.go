@@ -188,6 +188,9 @@ func openRoom(ctx context.Context, id peer.ID, raw []byte, now time.Time, keys K
 // MaySpeak says whether p may publish in the room.
 func (r *Room) MaySpeak(p peer.ID) bool { return r.AnyoneSpeaks || slices.Contains(r.Speakers, p) }
 
+// ManySpeak says whether there may be more than one stream.
+func (r *Room) ManySpeak() bool { return r.AnyoneSpeaks || len(r.Speakers) > 1 }
+
 // MediaKey is HKDF(epoch secret, stream ID): the seal of a stream.
 func (r *Room) MediaKey(stream [16]byte) [16]byte {
 	return [16]byte(derive(r.secret[:], stream[:], "waterfall media", 16))

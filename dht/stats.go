@@ -1,7 +1,6 @@
 package dht
 
 import (
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +25,7 @@ func (h *Host) Stats() Stats {
 		Mode: "client", Table: h.kad.RoutingTable().Size(), Connected: len(h.host.Network().Peers()),
 		BytesIn: h.bytes.in.Load(), BytesOut: h.bytes.out.Load(), Dropped: h.dropped.Load(),
 	}
-	if slices.Contains(h.host.Mux().Protocols(), kadProto) {
+	if h.serves() {
 		s.Mode = "server"
 	}
 	return s

@@ -51,7 +51,7 @@ func (h *Host) serveUplink() {
 // returns the rate in bits a second at which that came there.
 func (h *Host) MeasureUplink(ctx context.Context) (float64, error) {
 	err := ErrNotReached
-	for _, b := range h.boot {
+	for _, b := range h.bootstraps() {
 		if h.host.Network().Connectedness(b.ID) != network.Connected {
 			continue
 		}

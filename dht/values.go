@@ -8,14 +8,19 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+	dhtpb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	recordlib "github.com/libp2p/go-libp2p-record"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/core/routing"
 )
 
 const (
 	getTimeout = 5 * time.Second
 	putTimeout = 10 * time.Second
+	putTry     = 7 * time.Second // of that, for a lookup and all that it finds
+	nearMost   = 16
 )
 
 // get returns the first valid value under key: a record certifies itself, so there is
@@ -57,7 +62,41 @@ func (h *Host) getOnce(ctx context.Context, key string) (value []byte, answered 
 
 // put stores value with the DHT servers closest to key.
 func (h *Host) put(ctx context.Context, key string, value []byte) error {
-	return h.store(ctx, func(ctx context.Context) error { return h.kad.PutValue(ctx, key, value) })
+	return h.store(ctx, func(ctx context.Context) error {
+		try, cancel := context.WithTimeout(ctx, putTry)
+		defer cancel()
+		err := h.kad.PutValue(try, key, value)
+		if err != nil && h.putNear(ctx, key, value) > 0 {
+			return nil
+		}
+		return err
+	})
+}
+
+// putNear has the servers that this host is connected to store value, and counts those
+// that do: a lookup comes to no end when somebody tells it of ever more servers that do not
+// exist, and readers ask their neighbours first.
+func (h *Host) putNear(ctx context.Context, key string, value []byte) (stored int) {
+	m := dhtpb.NewMessage(dhtpb.Message_PUT_VALUE, []byte(key), 0)
+	m.Record = recordlib.MakePutRecord(key, value)
+	ask := newSender(h.host, []protocol.ID{kadProto})
+	done := make(chan error, nearMost)
+	asked := 0
+	for _, p := range h.kad.RoutingTable().ListPeers() {
+		if asked < nearMost && h.host.Network().Connectedness(p) == network.Connected {
+			asked++
+			go func() {
+				_, err := ask.SendRequest(ctx, p, m)
+				done <- err
+			}()
+		}
+	}
+	for range asked {
+		if <-done == nil {
+			stored++
+		}
+	}
+	return stored
 }
 
 // provide lists this host under c.
@@ -87,7 +126,7 @@ func (h *Host) store(ctx context.Context, op func(context.Context) error) error 
 // drops a peer at its first failed request, and with one bootstrap node that is all.
 func (h *Host) refill() {
 	table := h.kad.RoutingTable()
-	for _, b := range h.boot {
+	for _, b := range h.bootstraps() {
 		if table.Find(b.ID) == "" && h.host.Network().Connectedness(b.ID) == network.Connected {
 			h.tabulate(b.ID)
 		}
@@ -109,7 +148,7 @@ func (h *Host) tabulate(p peer.ID) {
 // alone is what it means that nobody else is in the DHT: all is well for a host without
 // bootstrap nodes, which is itself the server that others ask.
 func (h *Host) alone() error {
-	if len(h.boot) == 0 {
+	if len(h.bootstraps()) == 0 {
 		return nil
 	}
 	return ErrNotReached

@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"flag"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -22,7 +23,9 @@ func virtualHost(t testing.TB, n *vnet.Network, i int, cfg Config) *Host {
 
 func virtualHostAt(t testing.TB, at *vnet.Host, cfg Config) *Host {
 	t.Helper()
-	cfg.Key = newKey(t)
+	if cfg.Key == nil {
+		cfg.Key = newKey(t)
+	}
 	cfg.Libp2p = append(at.Libp2pOptions(), cfg.Libp2p...)
 	h, err := New(t.Context(), cfg)
 	if err != nil {
@@ -31,6 +34,8 @@ func virtualHostAt(t testing.TB, at *vnet.Host, cfg Config) *Host {
 	t.Cleanup(func() { h.Close() })
 	return h
 }
+
+var hubMembers = flag.Int("hubs", 30, "members in TestHubs")
 
 var wan = vnet.Config{Seed: 1, DefaultDelay: 25 * time.Millisecond}
 
@@ -152,14 +157,7 @@ func TestVolunteerTopics(t *testing.T) {
 		var stops []func()
 		for i := range peerTopics + 4 {
 			name := topicName(greedy.secret.place(fmt.Sprint(i)))
-			topic, err := m.join(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sub, err := topic.Subscribe()
-			if err != nil {
-				t.Fatal(err)
-			}
+			sub := subscribed(t, m, name)
 			stops = append(stops, func() { sub.Cancel(); m.release(name) })
 			time.Sleep(100 * time.Millisecond) // so the first ones are learnt
 		}
@@ -170,14 +168,7 @@ func TestVolunteerTopics(t *testing.T) {
 		// A message crosses two volunteers that the two members don't share.
 		m2sub := func() (int, func()) {
 			name := topicName(greedy.secret.place("0"))
-			topic, err := m2.join(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sub, err := topic.Subscribe()
-			if err != nil {
-				t.Fatal(err)
-			}
+			sub := subscribed(t, m2, name)
 			time.Sleep(time.Second)
 			if err := m.publish(t.Context(), greedy.secret.place("0"), testHead(m, greedy, greedy.secret.place("0"))); err != nil {
 				t.Fatal(err)
@@ -260,14 +251,7 @@ func hubs(t testing.TB, host func(i int, cfg Config) *Host, members, messages in
 	}
 	booted(t, hosts...)
 	for _, h := range hosts {
-		topic, err := h.join(topicName(at))
-		if err != nil {
-			t.Fatal(err)
-		}
-		sub, err := topic.Subscribe()
-		if err != nil {
-			t.Fatal(err)
-		}
+		sub := subscribed(t, h, topicName(at))
 		wg.Go(func() {
 			for {
 				m, err := sub.Next(h.ctx)

@@ -24,6 +24,8 @@ const (
 	chartAsk   = 0x40 // types of control messages, beside those of package tree
 	chartRows  = 0x41
 	chartPause = 250 * time.Millisecond // between two messages of rows to the parent
+	chartProbe = 100 * time.Millisecond // children are asked for a sign of life
+	chartQuiet = 350 * time.Millisecond // and are silent when none has come for so long
 	chartEvery = time.Second            // an ask is repeated, rows are sent again without change
 	chartFor   = 3 * time.Second        // an ask is good for
 	chartID    = 64                     // bytes of a node's ID
@@ -36,7 +38,8 @@ type chartRow struct {
 	parent   int // index of an earlier row; meaningless in the first
 	children int // may be more than the list holds
 	rtt      time.Duration
-	loss     int // packets in a thousand that did not come by themselves; negative: unknown
+	loss     int  // packets in a thousand that did not come by themselves; negative: unknown
+	silent   bool // its parent hears nothing of it
 }
 
 // chart is what a stream knows of its tree. Owned by the loop.
@@ -49,6 +52,8 @@ type chart struct {
 	sent    []chartRow
 	below   map[tree.NodeID][]chartRow // by child
 	due     time.Time                  // zero: nothing to do
+	since   time.Time                  // wanted without a break, and passed on time
+	passed  time.Time
 
 	loss      int // as in chartRow
 	lossAt    time.Time
@@ -69,15 +74,21 @@ func (s *live) lookAtChart(now time.Time) {
 func (s *live) passChart(now time.Time) {
 	c := &s.chart
 	if !c.wanted(now) {
-		c.below, c.sent, c.due, c.lossAt = nil, nil, time.Time{}, time.Time{}
+		c.below, c.sent, c.due, c.lossAt, c.passed = nil, nil, time.Time{}, time.Time{}, time.Time{}
 		return
 	}
-	c.due = now.Add(chartPause)
+	if now.Sub(c.passed) > chartQuiet { // nobody looked, or this process stood still
+		c.since = now
+	}
+	c.due, c.passed = now.Add(chartProbe), now
 	s.measureLoss(now)
 	v := s.tree.View()
 	isChild := map[tree.NodeID]bool{}
 	for _, k := range v.Children {
 		isChild[k.Node] = true
+		if l := s.room.n.linkTo(k.Node); l != nil && v.Subtree <= MaxChart {
+			l.Probe()
+		}
 	}
 	maps.DeleteFunc(c.below, func(id tree.NodeID, _ []chartRow) bool { return !isChild[id] })
 	if v.Subtree <= MaxChart && now.Sub(c.askedAt) >= chartEvery {
@@ -90,7 +101,7 @@ func (s *live) passChart(now time.Time) {
 		return
 	}
 	rows := s.chartBelow(v)
-	if now.Sub(c.sentAt) >= chartEvery || !slices.Equal(rows, c.sent) {
+	if age := now.Sub(c.sentAt); age >= chartEvery || age >= chartPause && !slices.Equal(rows, c.sent) {
 		c.sentAt, c.sent = now, rows
 		s.room.n.send(c.parent, appendRows(append(s.id[:len(s.id):len(s.id)], chartRows), rows))
 	}
@@ -127,8 +138,9 @@ func (s *live) chartBelow(v tree.View) []chartRow {
 	slices.SortFunc(kids, func(a, b tree.ChildView) int { return strings.Compare(string(a.Node), string(b.Node)) })
 	for _, k := range kids {
 		below := s.chart.below[k.Node]
-		if len(below) == 0 {
-			below = []chartRow{{node: k.Node, loss: -1}}
+		silent := s.deaf(k.Node)
+		if len(below) == 0 || silent {
+			below = []chartRow{{node: k.Node, loss: -1, silent: silent}}
 			if l := s.room.n.linkTo(k.Node); l != nil {
 				below[0].rtt = l.Stats().RTT.Round(time.Millisecond / 10)
 			}
@@ -142,6 +154,18 @@ func (s *live) chartBelow(v tree.View) []chartRow {
 		}
 	}
 	return rows
+}
+
+// deaf says whether nothing has come from a child for longer than the answers to probes
+// take. The tree may still hold on to it: a picture costs nobody anything.
+func (s *live) deaf(child tree.NodeID) bool {
+	l := s.room.n.linkTo(child)
+	if l == nil {
+		return false
+	}
+	c, st := &s.chart, l.Stats()
+	quiet := chartQuiet + st.RTT
+	return c.passed.Sub(c.since) > quiet && !st.Heard.IsZero() && c.passed.Sub(st.Heard) > quiet
 }
 
 // chartMessage takes a control message if it is one of a chart.
@@ -207,6 +231,12 @@ func (s *live) describe() StreamChart {
 	rows := s.chartBelow(v)
 	names, layers := make([]string, len(rows)), make([]int, len(rows))
 	for i, r := range rows {
+		if r.silent { // as good as gone
+			if gone := layers[r.parent] + 1; gone < len(c.Layers) && c.Layers[gone] > 0 {
+				c.Layers[gone]--
+			}
+			continue
+		}
 		names[i] = peer.ID(r.node).String()
 		node := ChartNode{Peer: names[i], Self: i == 0, Children: &r.children, RTTMS: millis(r.rtt)}
 		if node.Parent, layers[i] = above, v.Layer; i > 0 {

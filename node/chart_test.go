@@ -14,7 +14,7 @@ import (
 var exampleRows = []chartRow{
 	{node: "relay", children: 2, rtt: 12500 * time.Microsecond, loss: 3},
 	{node: "leaf1", rtt: 300 * time.Microsecond},
-	{node: "leaf2", loss: -1},
+	{node: "leaf2", loss: -1, silent: true},
 }
 
 // The bytes are those that docs/protocol-chart.md shows.
@@ -31,7 +31,7 @@ func TestChartRowsOnTheWire(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, exampleRows) {
 		t.Errorf("read back %v, %v", got, err)
 	}
-	for _, bad := range [][]byte{nil, {0}, {201, 1}, b[:len(b)-1], {1, 65}, {1, 1, 'a', 1, 0, 0, 0}, {1, 1, 'a', 0, 0, 0, 0xea, 0x07}} {
+	for _, bad := range [][]byte{nil, {0}, {201, 1}, b[:len(b)-1], b[:len(b)-3], append(b[:len(b)-1:len(b)-1], 3), {1, 65}, {1, 1, 'a', 1, 0, 0, 0}, {1, 1, 'a', 0, 0, 0, 0xea, 0x07}} {
 		if rows, err := parseRows(bad); err == nil {
 			t.Errorf("%x was read as %v", bad, rows)
 		}

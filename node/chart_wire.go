@@ -10,7 +10,8 @@ import (
 
 // appendRows encodes rows: a count, then for each its ID with its length, the index of
 // its parent, the count of its children, its round trip in units of 0.1 ms (0: unknown)
-// and its loss in thousandths and one more (0: unknown); all numbers are uvarints.
+// and its loss in thousandths and one more (0: unknown); then how many rows are of nodes
+// that are silent, and their indexes. All numbers are uvarints.
 func appendRows(b []byte, rows []chartRow) []byte {
 	b = binary.AppendUvarint(b, uint64(len(rows)))
 	for _, r := range rows {
@@ -20,6 +21,16 @@ func appendRows(b []byte, rows []chartRow) []byte {
 		b = binary.AppendUvarint(b, uint64(r.children))
 		b = binary.AppendUvarint(b, uint64(r.rtt/(time.Millisecond/10)))
 		b = binary.AppendUvarint(b, uint64(r.loss+1))
+	}
+	var silent []int
+	for i, r := range rows {
+		if r.silent {
+			silent = append(silent, i)
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(silent)))
+	for _, i := range silent {
+		b = binary.AppendUvarint(b, uint64(i))
 	}
 	return b
 }
@@ -51,6 +62,19 @@ func parseRows(b []byte) ([]chartRow, error) {
 		}
 		r.rtt, r.loss = time.Duration(rtt)*(time.Millisecond/10), loss-1
 		rows = append(rows, r)
+	}
+	if len(b) == 0 { // an earlier version's
+		return rows, nil
+	}
+	silent, b, ok := cutUvarint(b, n)
+	for ; ok && silent > 0; silent-- {
+		var i int
+		if i, b, ok = cutUvarint(b, n-1); ok {
+			rows[i].silent = true
+		}
+	}
+	if !ok {
+		return nil, errBadChart
 	}
 	return rows, nil
 }

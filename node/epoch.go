@@ -27,23 +27,25 @@ const (
 	resealAfter = 3 * time.Second
 	// proofTime is how long a neighbour may take to prove that it has the new secret.
 	proofTime = 3 * time.Second
+	// doubtTime is when another is looked for in the place of a parent that has not:
+	// most prove it within some round trips, and it still delivers then.
+	doubtTime = proofTime / 2
 	// reopenTries and reopenPause: a part of a new record may still be on its way.
 	reopenTries = 6
 	reopenPause = 500 * time.Millisecond
 )
 
-// recordSeen takes a room record that may be newer than ours, hands it on to all
-// neighbours but from, and opens it beside the loop.
+// recordSeen takes a room record that may be newer than ours, hands it on once, and opens
+// it beside the loop.
 func (r *room) recordSeen(raw []byte, from tree.NodeID) {
 	seq := r.room.Seq(raw)
 	if seq <= r.newest {
 		return
 	}
 	r.newest = seq
-	for id, p := range r.n.peers {
-		if s := p.of(r); s != nil && id != from {
-			r.n.send(id, append(s.id[:len(s.id):len(s.id)], append([]byte{roomRecord}, raw...)...))
-		}
+	if seq > r.handed {
+		r.handed = seq
+		r.handOn(raw, from)
 	}
 	host, old := r.n.host, r.room
 	r.n.task(func(ctx context.Context) func() {
@@ -63,10 +65,19 @@ func (r *room) recordSeen(raw []byte, from tree.NodeID) {
 	})
 }
 
+// handOn sends a room record to all neighbours but from.
+func (r *room) handOn(raw []byte, from tree.NodeID) {
+	for id, p := range r.n.peers {
+		if s := p.of(r); s != nil && id != from {
+			r.n.send(id, append(s.id[:len(s.id):len(s.id)], append([]byte{roomRecord}, raw...)...))
+		}
+	}
+}
+
 // reopened goes on with a new record, or leaves if we are no longer let in.
 func (r *room) reopened(next *dht.Room, err error, seq uint64) {
 	switch {
-	case seq < r.newest: // a newer one has come meanwhile
+	case seq < r.newest || r.leaving: // a newer one has come meanwhile, or it is all one
 	case err == nil:
 		r.renew(next)
 	case errors.Is(err, dht.ErrRefused) || errors.Is(err, dht.ErrClosedRoom):
@@ -82,6 +93,7 @@ func (r *room) reopened(next *dht.Room, err error, seq uint64) {
 func (r *room) renew(next *dht.Room) {
 	old := r.room
 	r.room = next
+	r.listening = r.listening || r.room.ManySpeak() // a speaker, too, once there are others
 	if next.Epoch != old.Epoch {
 		r.before = old
 		r.renewEpoch(time.Now())
@@ -122,7 +134,7 @@ func (r *room) renewEpoch(now time.Time) {
 			s.pub.Reseal(now.Add(resealAfter))
 		}
 	}
-	r.proofDue = now.Add(proofTime)
+	r.proofDue, r.doubtDue = now.Add(proofTime), now.Add(doubtTime)
 	for id, p := range n.peers {
 		s := p.of(r)
 		if s == nil {
@@ -150,6 +162,7 @@ func (r *room) claim(id tree.NodeID, p *peerLink, b []byte) {
 			p.claims = map[peer.ID][]byte{}
 		}
 		p.claims[r.room.ID] = b // until we know the secret
+		r.presence.Behind()
 	case epoch == r.room.Epoch:
 		if want := r.room.Proof(peer.ID(id), r.n.ID()); hmac.Equal(want[:], b[2:]) {
 			p.prove(r)
@@ -187,6 +200,21 @@ func (p *peerLink) of(r *room) *live {
 		}
 	}
 	return nil
+}
+
+// doubt has trees look for others in the place of parents that have not proven membership
+// yet, as if those had said that they leave.
+func (r *room) doubt(now time.Time) {
+	if r.doubtDue.IsZero() || now.Before(r.doubtDue) {
+		return
+	}
+	r.doubtDue = time.Time{}
+	for _, s := range r.sorted() {
+		parent := s.tree.View().Parent
+		if p := r.n.peers[parent]; p != nil && p.proven[r.room.ID] != r.room.Epoch {
+			s.step(tree.MessageReceived{From: parent, Message: tree.Leaving{}})
+		}
+	}
 }
 
 // cutStrangers gives up neighbours that have not proven membership in time.

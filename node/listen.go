@@ -2,22 +2,21 @@ package node
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"path/filepath"
-	"strings"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/watergy/waterfall/dht"
 	"github.com/watergy/waterfall/stream"
-	"github.com/watergy/waterfall/stream/playback"
 )
 
 // JoinConfig says how to listen.
 type JoinConfig struct {
 	Room   *dht.Room
-	Record string        // file to record into; a later stream gets a number before the extension
-	Delay  time.Duration // playout delay for browser, RTSP and recorder alike
+	Record string          // file to record into; a later stream gets a number before the extension
+	Delay  time.Duration   // playout delay for browser, RTSP and recorder alike
+	Hints  []peer.AddrInfo // bootstrap nodes for its ticket; none: the node's own
+	Inside func()          // if set: called when the node is in the room
 }
 
 // Join listens in a room and passes on until ctx ends. A room without a live speaker
@@ -28,12 +27,15 @@ func (n *Node) Join(ctx context.Context, c JoinConfig) error {
 		if err != nil {
 			return nil, err
 		}
-		r.listening, r.delay, r.record = true, c.Delay, c.Record
+		r.listening, r.delay, r.record, r.hints = true, c.Delay, c.Record, c.Hints
 		r.watch()
 		return r, nil
 	})
 	if err != nil {
 		return err
+	}
+	if c.Inside != nil {
+		c.Inside()
 	}
 	select {
 	case <-ctx.Done():
@@ -87,28 +89,4 @@ func (f *firstFrame) add(h stream.Header) bool {
 		f.next++
 	}
 	return h.Marker
-}
-
-// startRecording records this stream until it ends or is dropped.
-func (s *live) startRecording() {
-	r := s.room
-	r.recorded++
-	path := numbered(r.record, r.recorded)
-	src := s.source()
-	s.task(func(ctx context.Context) func() {
-		err := playback.Record(ctx, path, src, s.logger())
-		if err != nil && ctx.Err() == nil && err != io.EOF {
-			s.logger().Error("recording stopped", "file", path, "err", err)
-		}
-		return nil
-	})
-}
-
-// numbered is path for the first recording, path with -2, -3 … for later ones.
-func numbered(path string, i int) string {
-	if i == 1 {
-		return path
-	}
-	ext := filepath.Ext(path)
-	return fmt.Sprintf("%s-%d%s", strings.TrimSuffix(path, ext), i, ext)
 }

@@ -33,23 +33,29 @@ type live struct {
 	stepping    bool
 	watchHeads  bool
 	watchOffers bool
+	passed      uint64    // number of the head that the presence was last told of
 	slots       int       // last given by the budget; 0: as configured
 	needUntil   time.Time // the tree has had no room, see budget
-	leaving     bool
-	onLeft      func()
+	onLeft      func()    // once, when the tree has let go of this node
+	recording   *recording
 
 	catalog     stream.Catalog
 	catalogNext uint64 // number after the one that catalog came in
 	haveTracks  bool
+	told        string // the last verdict
 	ended       bool
 	endedAt     time.Time
 	headAt      time.Time // of the newest sign of life from the speaker
+	said        uint64    // when the newest head was said, by the speaker's clock
 	stop        []context.CancelFunc
 	join        joinTimes
 	gap         gapWatch
 	uplink      uplink
 	media       mediaWatch
-	past        linkTotals // of links that are gone
+	rate        rateWatch
+	silent      bool                // nothing has come for a while
+	past        linkTotals          // of links that are gone
+	idle        map[tree.NodeID]int // looks in a row at which a child took nothing
 	chart       chart
 }
 
@@ -83,6 +89,7 @@ func (s *live) act(a tree.Action) {
 	case tree.SendOffer:
 		s.sendOffer(a)
 	case tree.DropOffer:
+		s.room.presence.DropOffer(s.id, uint64(a.Offer))
 		if p := s.pending[a.Offer]; p != nil {
 			delete(s.pending, a.Offer)
 			p.close(n)
@@ -95,6 +102,11 @@ func (s *live) act(a tree.Action) {
 		}
 	case tree.Send:
 		n.send(a.To, tree.Marshal(tree.StreamID(s.id), a.Message))
+		if _, ok := a.Message.(tree.Stand); ok {
+			if l := n.linkTo(a.To); l != nil {
+				l.Lean(s.hist)
+			}
+		}
 	case tree.Attach:
 		if n.distrusted(a.Parent) {
 			s.step(tree.LinkDown{Peer: a.Parent})
@@ -122,9 +134,9 @@ func (s *live) act(a tree.Action) {
 		s.watchHeads, s.watchOffers = a.Heads, a.Offers
 		s.room.watch()
 	case tree.Left:
-		s.leaving = false
-		if s.onLeft != nil {
-			s.onLeft()
+		if left := s.onLeft; left != nil {
+			s.onLeft = nil
+			left()
 		}
 	}
 }
@@ -179,6 +191,7 @@ func (s *live) end(why string) {
 	}
 	s.ended, s.endedAt = true, time.Now()
 	s.logger().Info("stream ended", "why", why)
+	s.room.tellSpeakers()
 }
 
 // endedGrace is how long an ended stream is still shown and served.
@@ -199,6 +212,35 @@ func (s *live) over(now time.Time) bool {
 	return now.Sub(last) > silentForGood
 }
 
+// silentSoon is how long after the last packet heads are listened to again: the speaker may
+// have been started anew, with another stream, which nobody below can know otherwise.
+const silentSoon = time.Second
+
+// listenWhenSilent hears heads while nothing comes.
+func (s *live) listenWhenSilent(now time.Time) {
+	silent := !s.ended && now.Sub(s.media.progress(s.hist, now)) > silentSoon
+	if silent != s.silent {
+		s.silent = silent
+		s.room.watch()
+	}
+}
+
+// tellIdle tells the tree of children that hold a slot and do not take the stream.
+func (s *live) tellIdle() {
+	was := s.idle
+	s.idle = nil
+	for _, c := range s.tree.View().Children {
+		if p := s.room.n.peers[c.Node]; p == nil || p.link.Takes(s.id) {
+			continue
+		}
+		if s.idle == nil {
+			s.idle = map[tree.NodeID]int{}
+		}
+		s.idle[c.Node] = was[c.Node] + 1
+		s.step(tree.Idle{Peer: c.Node, For: time.Duration(was[c.Node]) * tick})
+	}
+}
+
 func (s *live) stopTasks() {
 	for _, c := range s.stop {
 		c()
@@ -206,11 +248,12 @@ func (s *live) stopTasks() {
 	s.stop = nil
 }
 
-// task is Node.task, cancelled when the stream is dropped.
-func (s *live) task(work func(ctx context.Context) func()) {
+// task is Node.task, cancelled when the stream is dropped or by the function returned.
+func (s *live) task(work func(ctx context.Context) func()) context.CancelFunc {
 	ctx, cancel := context.WithCancel(s.room.n.ctx)
 	s.stop = append(s.stop, cancel)
 	s.room.n.task(func(context.Context) func() { return work(ctx) })
+	return cancel
 }
 
 // mediaWatch notes when the newest numbers last moved.

@@ -73,16 +73,23 @@ func (n *Node) lookAround() {
 	now := time.Now()
 	n.measure()
 	for _, r := range n.rooms {
+		r.doubt(now)
 		r.cutStrangers(now)
 	}
 	for _, s := range n.streams {
 		s.readCatalog()
+		s.rate.add(s.bitrate())
 		s.tend(now)
+		s.sayVerdict()
+		s.passDuty()
+		s.tellIdle()
+		s.listenWhenSilent(now)
 		if s.over(now) {
 			s.room.drop(s)
 		}
 	}
 	n.budget(now)
+	n.tellUplink(now)
 }
 
 // post hands f to the loop and does not wait for it. It is for tasks and pumps, never

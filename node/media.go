@@ -29,7 +29,8 @@ func (r *room) sorted() []*live {
 	return list
 }
 
-// pick finds the stream that a player asks for: by ID, or the first one that is live.
+// pick finds the stream that a player asks for: by ID, or the first one that is live, or
+// will be in a moment.
 func (r *room) pick(id string) (playback.Source, error) {
 	if id != "" {
 		raw, err := hex.DecodeString(id)
@@ -41,10 +42,18 @@ func (r *room) pick(id string) (playback.Source, error) {
 		}
 		return playback.Source{}, fmt.Errorf("no stream %s in this room", id)
 	}
+	var soon *live
 	for _, s := range r.sorted() {
-		if !s.ended && s.haveMedia() {
+		switch {
+		case s.ended:
+		case s.haveMedia():
 			return s.source(), nil
+		case soon == nil:
+			soon = s
 		}
+	}
+	if soon != nil {
+		return soon.source(), nil
 	}
 	return playback.Source{}, playback.ErrNotLive
 }

@@ -12,10 +12,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
+	kaddht "github.com/libp2p/go-libp2p-kad-dht"
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -25,6 +30,7 @@ import (
 	"github.com/watergy/waterfall/dht"
 	"github.com/watergy/waterfall/stream"
 	"github.com/watergy/waterfall/stream/link"
+	"github.com/watergy/waterfall/stream/playback"
 	"github.com/watergy/waterfall/stream/rtsp"
 	"github.com/watergy/waterfall/tree"
 )
@@ -38,24 +44,26 @@ type Config struct {
 	STUN         []string        // host:port; none: only local addresses are offered
 	MDNS         bool
 	Volunteer    bool       // bootstrap node
+	Metered      bool       // traffic costs: serve others no more than must be
+	OwnOnly      bool       // pass on only what this node speaks itself (--no-relay)
 	Signal       dht.Signal // "": both
-	Slots        int        // children a stream; 0: tree.DefaultSlots, negative: none (--no-relay)
+	Slots        int        // children a stream; 0: as the uplink is found to carry, negative: none
+	Uplink       float64    // bits a second that may be sent; 0: unknown
 	MediaPortMin uint16     // 0: any port
 	MediaPortMax uint16
-	HistoryBytes int // a stream; 0: 16 MiB
+	MapPorts     bool   // ask the router to open our ports (UPnP, NAT-PMP), unless all is on this machine
+	HistoryBytes int    // a stream; 0: 16 MiB
+	Viewers      int    // browsers and players that are played to; 0: 256, negative: none
+	Recordings   string // folder of what Record writes; empty: it refuses
 	Version      string
 	Log          *slog.Logger
 
 	Net    transport.Net         // tests: the network of media links
 	Libp2p []libp2p.Option       // tests: more libp2p options
+	Gossip []pubsub.Option       // tests: tracers
+	Kad    []kaddht.Option       // tests: tracers
 	Tap    func(*stream.History) // tests: given the history of each stream when it is made; must not block
 }
-
-// lastWords is how long the end of a stream of our own is given to reach the children.
-const lastWords = 200 * time.Millisecond
-
-// leaveTime bounds a polite leave (INTERFACE: SIGTERM to exit within 3 s).
-const leaveTime = 2800 * time.Millisecond
 
 // Node is a running node. Its loop owns every field below the line.
 type Node struct {
@@ -64,12 +72,17 @@ type Node struct {
 	start time.Time
 	host  *dht.Host
 	links *link.Engine
+	seats *playback.Seats
 
 	inbox  chan func()
 	ctx    context.Context // of tasks; ends with Close
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 	done   chan struct{} // the loop has ended
+	moved  chan struct{} // a token after each move, for who asks what NAT this is
+
+	rerouted chan struct{} // the same, for who asks the router for ports
+	openings atomic.Pointer[openings]
 
 	mu   sync.Mutex // guards rtsp, the only thing outside the loop
 	rtsp []*rtsp.Server
@@ -78,39 +91,50 @@ type Node struct {
 	rooms   map[peer.ID]*room
 	streams map[stream.ID]*live
 	peers   map[tree.NodeID]*peerLink
-	forgers map[tree.NodeID]time.Time // nodes that were caught forging, and when
+	forgers map[tree.NodeID]time.Time // nodes not to be listened to, and until when
+	nat     link.NAT                  // what we sit behind
+	seen    netip.Addr                // as the others see us; zero: unknown
+	opened  *int                      // media ports that the router lets in; nil: no router was found
+	reach   tree.Reach                // the same as others are told it
 }
 
 // New starts the node: libp2p host, link engine, loop. Close it.
 func New(ctx context.Context, cfg Config) (*Node, error) {
 	start := time.Now()
+	cfg.MapPorts = cfg.MapPorts && !loopbackOnly(cfg)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	host, err := dht.New(ctx, dht.Config{
-		Key: cfg.Key, Listen: cfg.Listen, Bootstrap: cfg.Bootstrap, Remembered: cfg.Remembered, Volunteer: cfg.Volunteer,
-		MDNS: cfg.MDNS, Signal: cfg.Signal, Libp2p: cfg.Libp2p, Log: cfg.Log.With("part", "dht"),
+		Key: cfg.Key, Listen: cfg.Listen, Bootstrap: cfg.Bootstrap, Remembered: cfg.Remembered, Volunteer: cfg.Volunteer, Metered: cfg.Metered,
+		MDNS: cfg.MDNS, MapPorts: cfg.MapPorts, Signal: cfg.Signal, Libp2p: cfg.Libp2p, Gossip: cfg.Gossip, Kad: cfg.Kad, Log: cfg.Log.With("part", "dht"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	links, err := link.NewEngine(link.Config{
-		STUN: cfg.STUN, PortMin: cfg.MediaPortMin, PortMax: cfg.MediaPortMax,
-		Loopback: loopbackOnly(cfg), Net: cfg.Net, Log: cfg.Log.With("part", "link"),
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start media links: %w", err), host.Close())
-	}
 	n := &Node{
-		cfg: cfg, log: cfg.Log, start: start, host: host, links: links,
-		inbox: make(chan func()), done: make(chan struct{}),
+		cfg: cfg, log: cfg.Log, start: start, host: host, seats: playback.NewSeats(cfg.Viewers),
+		inbox: make(chan func()), done: make(chan struct{}), moved: make(chan struct{}, 1), rerouted: make(chan struct{}, 1),
 		rooms:   map[peer.ID]*room{},
 		streams: map[stream.ID]*live{},
 		peers:   map[tree.NodeID]*peerLink{},
 		forgers: map[tree.NodeID]time.Time{},
 	}
+	n.links, err = link.NewEngine(link.Config{
+		STUN: cfg.STUN, PortMin: cfg.MediaPortMin, PortMax: cfg.MediaPortMax, Outside: n.outside,
+		Loopback: loopbackOnly(cfg), Net: cfg.Net, Log: cfg.Log.With("part", "link"),
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start media links: %w", err), host.Close())
+	}
+	n.links.SetUplink(uint64(max(0, cfg.Uplink)), true)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	go n.loop()
+	n.watchNAT()
+	n.watchRouter()
+	if cfg.Net == nil {
+		n.task(func(ctx context.Context) func() { n.watchNetwork(ctx); return nil })
+	}
 	return n, nil
 }
 
@@ -134,7 +158,7 @@ func loopbackOnly(cfg Config) bool {
 
 // Close leaves politely (children moved first, at most 3 s) and stops everything.
 func (n *Node) Close() error {
-	n.leave()
+	n.part(func(*live) bool { return true })
 	n.mu.Lock()
 	servers := n.rtsp
 	n.rtsp = nil
@@ -148,64 +172,6 @@ func (n *Node) Close() error {
 	n.tasks.Wait()
 	n.closeRooms()
 	return errors.Join(append(errs, n.links.Close(), n.host.Close())...)
-}
-
-// leave asks every tree to let go of this node and waits until all have.
-func (n *Node) leave() {
-	left := make(chan struct{}, 1)
-	n.sayLastWords()
-	n.do(func() {
-		for _, s := range n.streams {
-			s.onLeft = func() {
-				if n.allLeft() {
-					left <- struct{}{}
-				}
-			}
-			s.leaving = true
-		}
-		for _, s := range n.streams {
-			s.step(tree.Leave{})
-		}
-		if len(n.streams) == 0 {
-			left <- struct{}{}
-		}
-	})
-	t := time.NewTimer(leaveTime)
-	defer t.Stop()
-	select {
-	case <-left:
-	case <-t.C:
-	case <-n.done:
-	}
-}
-
-// sayLastWords ends what this node publishes and lets the word go out.
-func (n *Node) sayLastWords() {
-	spoke := false
-	n.do(func() {
-		for _, s := range n.streams {
-			if s.root() {
-				s.finish("the speaker leaves")
-				spoke = true
-			}
-		}
-	})
-	if !spoke {
-		return
-	}
-	select {
-	case <-time.After(lastWords):
-	case <-n.done:
-	}
-}
-
-func (n *Node) allLeft() bool {
-	for _, s := range n.streams {
-		if s.leaving {
-			return false
-		}
-	}
-	return true
 }
 
 // closeRooms runs after the loop has ended.
@@ -237,21 +203,31 @@ func (n *Node) Healthy() error {
 	return nil
 }
 
-// Ticket is the ticket of a room as this node would share it (its bootstrap nodes as
-// hints, or itself if it has none).
-func (n *Node) Ticket(r *dht.Room) dht.Ticket {
+// Ticket is the ticket of a room as this node would share it, with the bootstrap nodes by
+// which it came to the room, or else its own, or itself if it has none.
+func (n *Node) Ticket(r *dht.Room, hints ...peer.AddrInfo) dht.Ticket {
 	t := dht.Ticket{Room: r.ID, Name: r.Name}
-	for _, b := range n.cfg.Bootstrap {
+	if len(hints) == 0 {
+		hints = n.cfg.Bootstrap
+	}
+	for _, b := range hints {
 		full, err := peer.AddrInfoToP2pAddrs(&b)
 		if err == nil {
 			t.Bootstrap = append(t.Bootstrap, full...)
 		}
 	}
 	if len(t.Bootstrap) == 0 {
-		t.Bootstrap = n.Addrs()
+		t.Bootstrap = forOthers(n.Addrs())
 	}
 	t.Bootstrap = t.Bootstrap[:min(len(t.Bootstrap), 4)]
 	return t
+}
+
+// forOthers puts a node's addresses of loopback behind those that other machines reach.
+func forOthers(all []ma.Multiaddr) []ma.Multiaddr {
+	sorted := slices.Clone(all)
+	slices.SortStableFunc(sorted, func(a, b ma.Multiaddr) int { return b2i(manet.IsIPLoopback(a)) - b2i(manet.IsIPLoopback(b)) })
+	return sorted
 }
 
 // ServeRTSP serves RTSP on l: reading rtsp://HOST/ROOM or /current (?stream=ID), and
@@ -260,6 +236,7 @@ func (n *Node) ServeRTSP(l net.Listener) error {
 	s, err := rtsp.Serve(l, rtsp.Config{
 		Pick:   n.pickRTSP,
 		Target: n.targetRTSP,
+		Seats:  n.seats,
 		Log:    n.log.With("part", "rtsp"),
 	})
 	if err != nil {

@@ -57,6 +57,7 @@ func (s *live) sendOffer(a tree.SendOffer) {
 			p.link = l
 			body := offerBody{
 				below: a.Below, avoid: a.Avoid, desc: desc, purpose: a.Purpose, slots: uint8(min(a.Slots, 255)),
+				reach: a.Reach, up: uint8(min(a.Up, 255)),
 			}.append(nil)
 			if err := s.carryOffer(a, body); err != nil {
 				s.logger().Warn("cannot send an offer", "err", err)
@@ -76,7 +77,7 @@ func (s *live) carryOffer(a tree.SendOffer, body []byte) error {
 	}
 	s.room.n.send(a.Via, tree.Marshal(tree.StreamID(s.id), tree.HandUp{Deepest: a.Deepest, Offer: tree.Offer{
 		ID: a.Offer, Joiner: tree.NodeID(s.room.n.ID()), Purpose: a.Purpose, Below: a.Below, Slots: a.Slots,
-		Avoid: a.Avoid, Raw: raw,
+		Avoid: a.Avoid, Reach: a.Reach, Up: a.Up, Raw: raw,
 	}}))
 	return nil
 }
@@ -93,6 +94,18 @@ func (r *room) offerSeen(o dht.Offer) {
 		return
 	}
 	s.step(tree.OfferReceived{Offer: t})
+}
+
+// passDuty tells the presence of the head that came down the tree: its first entries look
+// for offers in the DHT.
+func (s *live) passDuty() {
+	if !s.watchOffers || s.root() {
+		return
+	}
+	if h := s.tree.View().Head; h.Seq != s.passed {
+		s.passed = h.Seq
+		s.room.presence.HeadPassed(s.id, dhtHead(h, s.speaker, false).Entries)
+	}
 }
 
 // checkOffer opens an offer that was handed on.
@@ -114,7 +127,7 @@ func (s *live) treeOffer(o dht.Offer) (tree.Offer, error) {
 	}
 	return tree.Offer{
 		ID: tree.OfferID(o.ID), Joiner: tree.NodeID(o.Joiner), Purpose: body.purpose, Below: body.below, Slots: int(body.slots),
-		Avoid: body.avoid, Raw: o.Forward(),
+		Avoid: body.avoid, Reach: body.reach, Up: int(body.up), Raw: o.Forward(),
 	}, nil
 }
 
@@ -135,7 +148,7 @@ func (s *live) answer(a tree.Answer) {
 	old := n.peers[a.Offer.Joiner]
 	switch {
 	case old == nil:
-	case old.up && (old.box == o.Box || old.box == [32]byte{}):
+	case old.up && old.lives() && (old.box == o.Box || old.box == [32]byte{}):
 		old.use(s)
 		ans.useLink = true
 		s.sendAnswer(o, ans, a.Via)
@@ -247,19 +260,24 @@ func (r *room) answerSeen(a dht.Answer) {
 
 // offerBody is what an offer carries through dht: the size of the joiner's own
 // subtree (uvarint), the parent it has or has lost (length, bytes), its link description,
-// the offer's purpose (1 byte) and how many children the joiner would take (1 byte).
+// the offer's purpose (1 byte), how many children the joiner would take (1 byte), its NAT
+// (1 byte) and site (2 bytes), and the minutes that it has been here (1 byte). Who says
+// nothing of the last four bytes is of unknown reach.
 type offerBody struct {
 	below   int
 	avoid   tree.NodeID
 	desc    link.Description
 	purpose tree.Purpose
 	slots   uint8
+	reach   tree.Reach
+	up      uint8
 }
 
 func (o offerBody) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(max(1, o.below)))
 	b = o.desc.Append(appendID(b, o.avoid))
-	return append(b, byte(o.purpose), o.slots)
+	b = append(b, byte(o.purpose), o.slots, byte(o.reach.NAT))
+	return append(binary.BigEndian.AppendUint16(b, o.reach.Site), o.up)
 }
 
 // maxID bounds a node ID; an Ed25519 peer ID has 38 bytes.
@@ -297,7 +315,14 @@ func parseOfferBody(b []byte) (offerBody, error) {
 	if len(b) < 2 || tree.Purpose(b[0]) > tree.ToStand {
 		return offerBody{}, errBody
 	}
-	return offerBody{below: int(below), avoid: avoid, desc: d, purpose: tree.Purpose(b[0]), slots: b[1]}, nil
+	o := offerBody{below: int(below), avoid: avoid, desc: d, purpose: tree.Purpose(b[0]), slots: b[1]}
+	if b = b[2:]; len(b) >= 4 {
+		if nat := tree.NAT(b[0]); nat <= tree.NATSymmetric {
+			o.reach.NAT = nat
+		}
+		o.reach.Site, o.up = binary.BigEndian.Uint16(b[1:]), b[3]
+	}
+	return o, nil
 }
 
 // answerBody is what an answer carries: verdict (1 byte), 1 if the link that is there
@@ -334,7 +359,7 @@ func parseAnswerBody(b []byte) (answerBody, error) {
 		return answerBody{}, errBody
 	}
 	a := answerBody{verdict: tree.Verdict(b[0]), useLink: b[1] == 1}
-	if a.verdict != tree.Accepted && a.verdict != tree.Full {
+	if a.verdict < tree.Accepted || a.verdict > tree.OutOfReach {
 		return answerBody{}, errBody
 	}
 	count := int(b[2])

@@ -21,7 +21,8 @@ func sampleDescription() link.Description {
 }
 
 func TestBodiesSurviveTheTrip(t *testing.T) {
-	o := offerBody{below: 300, avoid: "lost", desc: sampleDescription(), purpose: tree.ToStand, slots: 8}
+	o := offerBody{below: 300, avoid: "lost", desc: sampleDescription(), purpose: tree.ToStand, slots: 8,
+		reach: tree.Reach{NAT: tree.NATSymmetric, Site: 0x1234}, up: 61}
 	gotOffer, err := parseOfferBody(o.append(nil))
 	if err != nil || !reflect.DeepEqual(gotOffer, o) {
 		t.Errorf("offer: got %+v, %v, want %+v", gotOffer, err, o)
@@ -113,8 +114,9 @@ func TestVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, b := range map[string][]byte{
-		"offer, below 300, parent \"lost\", to move, 4 slots": offerBody{
+		"offer, below 300, parent \"lost\", to move, 4 slots, restricted NAT, site 1234, 61 minutes": offerBody{
 			below: 300, avoid: "lost", desc: sampleDescription(), purpose: tree.ToMove, slots: 4,
+			reach: tree.Reach{NAT: tree.NATRestricted, Site: 0x1234}, up: 61,
 		}.append(nil),
 		"answer, accepted, path root, relay":    answerBody{verdict: tree.Accepted, path: []tree.NodeID{"root", "relay"}, desc: sampleDescription()}.append(nil),
 		"answer, accepted, use link, path root": answerBody{verdict: tree.Accepted, useLink: true, path: []tree.NodeID{"root"}}.append(nil),

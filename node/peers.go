@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -40,6 +41,16 @@ func (p *peerLink) allow() bool {
 	return p.budget.Allow()
 }
 
+// deaf is how long nothing has come over a link that lives: there is a ping every second.
+const deaf = 1500 * time.Millisecond
+
+// lives says that the other side was heard of late. One that has moved may know no more of
+// a link that has not ended here yet.
+func (p *peerLink) lives() bool {
+	heard := p.link.Stats().Heard
+	return heard.IsZero() || time.Since(heard) < deaf
+}
+
 // linkTo is the link with a node, nil if there is none.
 func (n *Node) linkTo(id tree.NodeID) *link.Link {
 	if p := n.peers[id]; p != nil {
@@ -58,15 +69,22 @@ func (n *Node) send(to tree.NodeID, b []byte) {
 	}
 }
 
-// adopt makes p the link with a node, used by s. An older link gives way; s, which
-// asked for the new one, is not told of its end.
+// adopt makes p the link with a node, used by s. An older link gives way; s, which asked for
+// the new one, is not told of its end. Nor are the others if the old one was still being made:
+// two have offered to each other at once, for different streams, and both go on with the new.
 func (n *Node) adopt(id tree.NodeID, p *peerLink, s *live) {
+	p.users = map[*live]bool{s: true}
 	if old := n.peers[id]; old != nil {
 		delete(old.users, s)
+		if !old.up {
+			maps.Copy(p.users, old.users)
+			clear(old.users)
+		}
 		n.lose(id, old)
 	}
-	p.users = map[*live]bool{s: true}
-	p.prove(s.room) // by the offer, sealed for members, and its answer
+	for u := range p.users {
+		p.prove(u.room) // by the offer, sealed for members, and its answer
+	}
 	n.peers[id] = p
 }
 
@@ -78,6 +96,9 @@ func (n *Node) lose(id tree.NodeID, p *peerLink) {
 		s.past.add(p.link, s.id)
 		s.gap.stops(id, 0)
 		s.step(tree.LinkDown{Peer: id})
+		if s.root() && len(s.tree.View().Children) == 0 {
+			s.room.presence.Behind() // have they all gone, or on without us?
+		}
 	}
 }
 
@@ -92,6 +113,7 @@ func (n *Node) release(id tree.NodeID, s *live) {
 	}
 	delete(p.users, s)
 	s.past.add(p.link, s.id)
+	p.link.Drop(s.id)
 	if len(p.users) == 0 {
 		delete(n.peers, id)
 		n.closeLink(p.link)
@@ -122,6 +144,7 @@ func (n *Node) linkEvent(ev link.Event) {
 		p.up = true
 		for s := range p.users {
 			s.join.linkUp(n)
+			s.room.presence.Linked(peer.ID(id))
 			s.step(tree.LinkUp{Peer: id})
 		}
 	case link.Down:

@@ -28,6 +28,8 @@ type room struct {
 	room     *dht.Room
 	before   *dht.Room // of the last epoch, once there is a new one
 	newest   uint64    // number of the newest room record heard of
+	handed   uint64    // number of the newest room record handed on
+	doubtDue time.Time // when trees look for others in the place of parents that have not
 	proofDue time.Time // when the neighbours must have proven membership in a new epoch
 	presence *dht.Presence
 	stopPump context.CancelFunc
@@ -35,7 +37,9 @@ type room struct {
 	gone     context.CancelCauseFunc
 	log      *slog.Logger
 
-	speaking  string // the kind of input; empty: not speaking here
+	leaving   bool            // nothing new is begun
+	hints     []peer.AddrInfo // for its ticket
+	speaking  string          // the kind of input; empty: not speaking here
 	listening bool
 	delay     time.Duration
 	record    string
@@ -105,8 +109,10 @@ func (r *room) headSeen(h dht.Head) {
 	case !belongsTo(h.Stream, h.Speaker):
 		r.log.Debug("a stream of another speaker's name", "announced by", h.Speaker)
 		return
-	case s == nil && (h.Ended || !r.listening || h.Speaker == r.n.ID()):
+	case s == nil && (h.Ended || r.leaving || !r.listening || h.Speaker == r.n.ID()):
 		return
+	case s == nil && r.outdated(h):
+		return // an old record, of before its speaker was started anew
 	case s == nil && len(r.streams) >= maxStreams:
 		r.log.Warn("too many streams in this room; one is ignored", "speaker", h.Speaker)
 		return
@@ -125,19 +131,21 @@ func (r *room) headSeen(h dht.Head) {
 		s.end("the speaker has ended the stream")
 		return
 	}
-	s.headAt = time.Now()
+	s.headAt, s.said = time.Now(), max(s.said, h.Said)
 	s.step(tree.HeadSeen{Head: treeHead(h)})
 }
 
 // follow begins to listen to a stream.
 func (r *room) follow(id stream.ID, speaker peer.ID) (*live, error) {
+	r.supersede(speaker)
 	s, err := r.add(id, speaker, false)
 	if err != nil {
 		return nil, err
 	}
 	s.watchFirstFrame()
 	if r.record != "" {
-		s.startRecording()
+		r.recorded++
+		s.record(numbered(r.record, r.recorded))
 	}
 	return s, nil
 }
@@ -147,8 +155,8 @@ func (r *room) add(id stream.ID, speaker peer.ID, root bool) (*live, error) {
 	box := r.presence.Box()
 	t, err := tree.New(tree.Config{
 		Self: tree.NodeID(r.n.ID()), Stream: tree.StreamID(id), Root: root,
-		Slots: r.n.cfg.Slots, Contact: box[:], Seed: rand.Uint64(),
-		AnswerWait: r.n.answerWait(),
+		Slots: r.n.cfg.startSlots(root), Contact: box[:], Seed: rand.Uint64(),
+		AnswerWait: r.n.answerWait(), Reach: r.n.reach,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the tree: %w", err)
@@ -167,7 +175,7 @@ func (r *room) add(id stream.ID, speaker peer.ID, root bool) (*live, error) {
 		room: r, id: id, speaker: speaker, tree: t, sealer: sealer,
 		hist:    stream.NewHistory(id, history),
 		pending: map[tree.OfferID]*pendingOffer{},
-		uplink:  newUplink(r.n.cfg.Slots),
+		uplink:  newUplink(r.n.cfg.slots(root), r.n.cfg.Uplink),
 		headAt:  time.Now(),
 	}
 	if r.n.cfg.Tap != nil {
@@ -176,6 +184,7 @@ func (r *room) add(id stream.ID, speaker peer.ID, root bool) (*live, error) {
 	r.streams[id] = s
 	r.n.streams[id] = s
 	s.step(nil)
+	r.tellSpeakers()
 	r.n.budget(time.Now())
 	return s, nil
 }
@@ -199,20 +208,17 @@ func (r *room) drop(s *live) {
 	r.n.forgetUser(s)
 	delete(r.streams, s.id)
 	delete(r.n.streams, s.id)
+	r.tellSpeakers()
 	r.watch()
 }
-
-// manySpeak says whether there may be streams that have not been heard of yet, however many
-// there are.
-func (r *room) manySpeak() bool { return r.room.AnyoneSpeaks || len(r.room.Speakers) > 1 }
 
 // watch tells the presence what this node must hear: heads while any stream (or none
 // at all) lacks a parent, offers for those streams where it is near the top.
 func (r *room) watch() {
-	heads := r.listening && (len(r.streams) == 0 || r.manySpeak())
+	heads := r.listening && (len(r.streams) == 0 || r.room.ManySpeak())
 	var offers [][16]byte
 	for _, s := range r.sorted() {
-		heads = heads || s.watchHeads && !s.root()
+		heads = heads || (s.watchHeads || s.silent) && !s.root()
 		if s.watchOffers {
 			offers = append(offers, s.id)
 		}
@@ -272,7 +278,7 @@ func (r *room) whipHandler() (http.Handler, error) {
 func (r *room) whepHandler() (http.Handler, error) {
 	if r.whep == nil {
 		w, err := playback.NewWHEP("/whep/"+r.room.ID.String(), r.pickHTTP, playback.WHEPConfig{
-			Net: r.n.cfg.Net, Log: r.log.With("part", "whep"),
+			Net: r.n.cfg.Net, Seats: r.n.seats, Log: r.log.With("part", "whep"),
 		})
 		if err != nil {
 			return nil, err

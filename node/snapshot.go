@@ -24,7 +24,9 @@ func (n *Node) Status() Status {
 	}
 	h := n.host.Stats()
 	st.DHT = DHTStatus{Mode: h.Mode, Table: h.Table, Connected: h.Connected, Bytes: Traffic{In: h.BytesIn, Out: h.BytesOut}, Dropped: h.Dropped}
+	st.NAT = link.UnknownNAT.String()
 	n.do(func() {
+		st.NAT, st.OpenPorts = n.nat.String(), n.opened
 		for _, r := range n.rooms {
 			st.Rooms = append(st.Rooms, r.status())
 		}
@@ -35,7 +37,7 @@ func (n *Node) Status() Status {
 func (r *room) status() RoomStatus {
 	st := RoomStatus{
 		ID: r.room.ID.String(), Name: r.room.Name, Admission: string(r.room.Admission), Epoch: int(r.room.Epoch),
-		Ticket: r.n.Ticket(r.room).String(), MaySpeak: r.room.MaySpeak(r.n.ID()), Streams: []StreamStatus{},
+		Ticket: r.n.Ticket(r.room, r.hints...).String(), MaySpeak: r.room.MaySpeak(r.n.ID()), Streams: []StreamStatus{},
 	}
 	if input := r.speaking; input != "" {
 		st.Input = &input
@@ -65,7 +67,7 @@ func (s *live) status() StreamStatus {
 		Path: []string{}, Children: []ChildStatus{},
 		Slots:  SlotStatus{Used: len(v.Children), Max: max(0, v.Slots)},
 		Layers: layersOf(v), Subtree: v.Subtree, DepthBelow: v.Below, Switches: v.Switches,
-		LastGapMS: millis(s.gap.last),
+		LastGapMS: millis(s.gap.last), Recording: s.recording.status(),
 		Join: JoinStatus{
 			AnswerMS: millis(s.join.answer), ConnectedMS: millis(s.join.connected),
 			FirstPacketMS: millis(s.join.packet), FirstFrameMS: millis(s.join.frame),
@@ -81,6 +83,9 @@ func (s *live) status() StreamStatus {
 	if v.PathDelay != nil {
 		ms := float64(v.PathDelay.Microseconds()) / 1000
 		st.PathDelayMS = &ms
+	}
+	if why := s.verdict(v); why != "" {
+		st.Verdict = &why
 	}
 	st.Parent, st.Backup = named(v.Parent), named(v.Backup)
 	if s.join.signal != "" {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/watergy/waterfall/dht"
 	"github.com/watergy/waterfall/stream"
 	"github.com/watergy/waterfall/stream/ingest"
@@ -12,8 +14,10 @@ import (
 
 // SpeakConfig says what to publish.
 type SpeakConfig struct {
-	Room  *dht.Room
-	Input string // "test", "whip" (by the console) or "rtsp" (by ServeRTSP's listener)
+	Room   *dht.Room
+	Input  string          // "test", "whip" (by the console) or "rtsp" (by ServeRTSP's listener)
+	Hints  []peer.AddrInfo // bootstrap nodes for its ticket; none: the node's own
+	Inside func()          // if set: called when the node is in the room
 	// Feed, if set, is the input instead: what it returns with, Speak returns with.
 	Feed func(ctx context.Context, to ingest.Target) error
 }
@@ -28,13 +32,16 @@ func (n *Node) Speak(ctx context.Context, c SpeakConfig) error {
 		if err != nil {
 			return nil, err
 		}
-		r.speaking = c.Input
-		r.listening = r.manySpeak() // to the others
+		r.speaking, r.hints = c.Input, c.Hints
+		r.listening = r.room.ManySpeak() // to the others
 		r.watch()
 		return r, nil
 	})
 	if err != nil {
 		return err
+	}
+	if c.Inside != nil {
+		c.Inside()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -75,6 +82,9 @@ func (t target) Open(_ context.Context, c stream.Catalog) (*stream.Publisher, er
 		return nil, err
 	}
 	return onLoop(t.r.n, func() (*stream.Publisher, error) {
+		if t.r.leaving {
+			return nil, ErrLeft
+		}
 		for _, s := range t.r.streams {
 			if s.root() && !s.ended {
 				return nil, errLive

@@ -7,6 +7,8 @@ type Status struct {
 	PeerID    string       `json:"peer_id"`
 	UptimeS   float64      `json:"uptime_s"`
 	Addresses []string     `json:"addresses"`
+	NAT       string       `json:"nat"`        // none, cone, symmetric, or unknown
+	OpenPorts *int         `json:"open_ports"` // media ports that the router has opened for us; null: none was found
 	DHT       DHTStatus    `json:"dht"`
 	Rooms     []RoomStatus `json:"rooms"`
 }
@@ -35,27 +37,35 @@ type RoomStatus struct {
 
 // StreamStatus is one stream of a room as this node sees it.
 type StreamStatus struct {
-	ID            string        `json:"id"`
-	Speaker       string        `json:"speaker"`
-	State         string        `json:"state"` // live, waiting, ended
-	Role          string        `json:"role"`  // speaker, listener (leaf), relay (has children)
-	Layer         *int          `json:"layer"`
-	Layers        []int         `json:"layers"` // nodes by layer in the whole tree, the speaker's first
-	Path          []string      `json:"path"`
-	Parent        *string       `json:"parent"`
-	Backup        *string       `json:"backup"`
-	Children      []ChildStatus `json:"children"`
-	Slots         SlotStatus    `json:"slots"`
-	Subtree       int           `json:"subtree"`
-	DepthBelow    int           `json:"depth_below"`
-	PathDelayMS   *float64      `json:"path_delay_ms"`
-	Join          JoinStatus    `json:"join"`
-	Switches      int           `json:"switches"`
-	LastGapMS     *float64      `json:"last_gap_ms"`
-	ControlBytes  Traffic       `json:"control_bytes"`
-	FeedbackBytes Traffic       `json:"feedback_bytes"`
-	MediaBytes    Traffic       `json:"media_bytes"`
-	Tracks        []TrackStatus `json:"tracks"`
+	ID            string           `json:"id"`
+	Speaker       string           `json:"speaker"`
+	State         string           `json:"state"`   // live, waiting, ended
+	Role          string           `json:"role"`    // speaker, listener (leaf), relay (has children)
+	Verdict       *string          `json:"verdict"` // what keeps people out, or that a clock is wrong, in words; null: nothing
+	Layer         *int             `json:"layer"`
+	Layers        []int            `json:"layers"` // nodes by layer in the whole tree, the speaker's first
+	Path          []string         `json:"path"`
+	Parent        *string          `json:"parent"`
+	Backup        *string          `json:"backup"`
+	Children      []ChildStatus    `json:"children"`
+	Slots         SlotStatus       `json:"slots"`
+	Subtree       int              `json:"subtree"`
+	DepthBelow    int              `json:"depth_below"`
+	PathDelayMS   *float64         `json:"path_delay_ms"`
+	Join          JoinStatus       `json:"join"`
+	Switches      int              `json:"switches"`
+	LastGapMS     *float64         `json:"last_gap_ms"`
+	ControlBytes  Traffic          `json:"control_bytes"`
+	FeedbackBytes Traffic          `json:"feedback_bytes"`
+	MediaBytes    Traffic          `json:"media_bytes"`
+	Tracks        []TrackStatus    `json:"tracks"`
+	Recording     *RecordingStatus `json:"recording"` // of this node; null: none
+}
+
+// RecordingStatus is a stream's recording by this node.
+type RecordingStatus struct {
+	File  string  `json:"file"`  // its name, without the folder
+	Error *string `json:"error"` // why it has stopped; null: it goes on
 }
 
 // ChildStatus is a child of ours in a stream's tree.

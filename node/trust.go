@@ -13,8 +13,11 @@ import (
 	"github.com/watergy/waterfall/tree"
 )
 
-// maxForgers bounds the memory of nodes that forged; the oldest is forgotten first.
-const maxForgers = 1024
+const (
+	maxForgers = 1024            // nodes remembered; the one that may soonest be taken again is forgotten first
+	forAWhile  = 5 * time.Minute // a relay that kept packets back is not taken again
+	forGood    = 100 * 365 * 24 * time.Hour
+)
 
 var errNotEd25519 = errors.New("not an Ed25519 identity, which streams are signed with")
 
@@ -47,28 +50,38 @@ func checkingKey(speaker peer.ID) (ed25519.PublicKey, error) {
 }
 
 // leaveForger cuts the link with a node that was caught forging, and remembers it: it
-// may still listen by us, but is not listened to again by any stream of this node.
+// may still listen by us, but is not listened to again by any stream of this node. One that
+// only keeps packets back, for which it may have a reason, is listened to after a while; to
+// the speaker itself there is nothing better.
 func (n *Node) leaveForger(id tree.NodeID, p *peerLink, ev link.Event) {
-	log := n.log
-	if s := n.streams[ev.Stream]; s != nil {
-		log = s.logger()
+	s := n.streams[ev.Stream]
+	if s == nil {
+		return
 	}
-	log.Warn("a relay is left for good", "peer", peer.ID(id), "why", ev.Err)
+	until := time.Now().Add(forGood)
+	if errors.Is(ev.Err, link.ErrKeptBack) {
+		if peer.ID(id) == s.speaker {
+			return
+		}
+		until = time.Now().Add(forAWhile)
+		s.logger().Warn("a relay is left for a while", "peer", peer.ID(id), "why", ev.Err)
+	} else {
+		s.logger().Warn("a relay is left for good", "peer", peer.ID(id), "why", ev.Err)
+	}
 	if len(n.forgers) >= maxForgers {
-		oldest, first := tree.NodeID(""), time.Now()
+		var soonest tree.NodeID
 		for other, at := range n.forgers {
-			if at.Before(first) {
-				oldest, first = other, at
+			if soonest == "" || at.Before(n.forgers[soonest]) {
+				soonest = other
 			}
 		}
-		delete(n.forgers, oldest)
+		delete(n.forgers, soonest)
 	}
-	n.forgers[id] = time.Now()
+	if until.After(n.forgers[id]) {
+		n.forgers[id] = until
+	}
 	n.lose(id, p)
 }
 
-// distrusted says whether a node has been caught forging.
-func (n *Node) distrusted(id tree.NodeID) bool {
-	_, ok := n.forgers[id]
-	return ok
-}
+// distrusted says whether a node has been caught forging, or keeping packets back of late.
+func (n *Node) distrusted(id tree.NodeID) bool { return time.Now().Before(n.forgers[id]) }

@@ -13,6 +13,7 @@ const (
 	maxPromises  = 1 << 13     // sums kept of packets that have yet to come
 	promiseAge   = 2 * lostAfter
 	maxForgeries = 256
+	maxTrimmed   = maxAheadSign           // packets that left the log unproven
 	holdingBack  = 600 * time.Millisecond // nothing signed for this long …
 	holdingFew   = 4                      // … and so many times as long as it should take, while media comes: say so below
 )
@@ -53,10 +54,12 @@ type checker struct {
 	key      ed25519.PublicKey
 	sums     *summer
 	promises map[promised]promise
-	signed   Marks     // the number after the last one signed
-	proofs   uint64    // manifests taken
-	proofAt  time.Time // the newest of them came
-	bareAt   time.Time // the first packet after it came; zero: none
+	trimmed  map[promised]trimmed // nil: none
+	signed   Marks                // the number after the last one signed
+	proofs   uint64               // manifests taken
+	proofAt  time.Time            // the newest of them came
+	steadyAt time.Time            // since then they have come without a long pause
+	bareAt   time.Time            // the first packet after it came; zero: none
 
 	good     []uint64 // a ring of log indices, in the order in which they were found good
 	first    uint64
@@ -79,6 +82,32 @@ type promise struct {
 	sum sum
 	by  uint64
 	at  time.Time
+}
+
+// trimmed is a packet that was passed on and left the log before anything vouched for it:
+// if it is forged those below are to be told all the same, or they blame us.
+type trimmed struct {
+	sum sum
+	via uint32
+	at  time.Time
+}
+
+// trim notes an entry that leaves the log.
+func (c *checker) trim(e *entry) {
+	if e.state != pending || e.Track == ManifestTrack || len(c.trimmed) == maxTrimmed {
+		return
+	}
+	if c.trimmed == nil {
+		c.trimmed = map[promised]trimmed{}
+	}
+	c.trimmed[promised{e.Track, e.Number}] = trimmed{e.sum, e.Via, e.At}
+}
+
+// blameTrimmed notes that a packet that has left the log was forged. Caller holds mu.
+func (h *History) blameTrimmed(k promised, e trimmed, now time.Time) {
+	delete(h.check.trimmed, k)
+	h.track(k.track).stats.Forged++
+	h.blame(Forgery{Track: k.track, Number: k.number, Via: e.via, Served: true, At: now})
 }
 
 func newChecker(id ID, key ed25519.PublicKey) *checker {
@@ -105,11 +134,15 @@ func (h *History) putManifest(p Packet, c *checker, repaired bool) bool {
 		return false
 	}
 	if !t.add(p.Number, h.next, h.first, p.At, repaired) {
+		h.brought(p)
 		return false
 	}
 	t.count(len(p.Wire), p.At)
 	h.push(entry{Packet: p, state: good})
 	c.proofs++
+	if p.At.Sub(c.proofAt) > unproven/2 { // what comes first after a pause is old
+		c.steadyAt = p.At
+	}
 	c.proofAt, c.bareAt = p.At, time.Time{}
 	for _, r := range m.runs {
 		h.vouch(c, r, p)
@@ -146,6 +179,12 @@ func (h *History) vouch(c *checker, r span, p Packet) {
 	for i := range r.len() {
 		n, want := r.from+uint64(i), r.sum(i)
 		at, ok := h.find(r.track, n)
+		if e, ok := c.trimmed[promised{r.track, n}]; ok {
+			if e.sum != want {
+				h.blameTrimmed(promised{r.track, n}, e, p.At)
+			}
+			delete(c.trimmed, promised{r.track, n})
+		}
 		switch {
 		case !ok:
 			if len(c.promises) < maxPromises && (!t.begun || n >= t.first) {
@@ -306,6 +345,18 @@ func (h *History) tidy(c *checker, now time.Time) {
 			delete(c.promises, k)
 		}
 	}
+	for k, e := range c.trimmed {
+		since := e.at
+		if since.Before(c.steadyAt) {
+			since = c.steadyAt
+		}
+		switch signed := c.signed[k.track]; {
+		case signed > 0 && k.number >= signed && c.proofAt.Sub(since) > unproven:
+			h.blameTrimmed(k, e, now)
+		case now.Sub(e.at) > promiseAge:
+			delete(c.trimmed, k)
+		}
+	}
 	for n, t := range h.tracks {
 		if t == nil || !t.begun || n == int(ManifestTrack) || t.next <= c.signed[n] || c.signed[n] == 0 {
 			continue
@@ -316,7 +367,11 @@ func (h *History) tidy(c *checker, now time.Time) {
 			if !ok || h.at(i).state != pending {
 				continue
 			}
-			if c.proofAt.Sub(h.at(i).At) > unproven {
+			since := h.at(i).At
+			if since.Before(c.steadyAt) {
+				since = c.steadyAt
+			}
+			if c.proofAt.Sub(since) > unproven {
 				t.stats.Forged++
 				f := Forgery{Track: Track(n), Number: k, Via: h.at(i).Via, Served: true, At: now}
 				h.remove(t, i, h.at(i).At)
@@ -330,8 +385,8 @@ func (h *History) tidy(c *checker, now time.Time) {
 }
 
 // Forge is for tests: it makes this a forging relay's history, which takes what f makes of
-// each packet and checks nothing. Call it before the first Put.
-func (h *History) Forge(f func(Packet) Packet) {
+// each packet, or with false keeps it back, and checks nothing. Call it before the first Put.
+func (h *History) Forge(f func(Packet) (Packet, bool)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.check, h.forge = nil, f

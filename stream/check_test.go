@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"crypto/ed25519"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -289,67 +288,6 @@ func TestForgedManifests(t *testing.T) {
 				if f.Track != ManifestTrack || f.Via != 1 || !f.Proof {
 					t.Errorf("wrongly accused: %+v", f)
 				}
-			}
-		})
-	}
-}
-
-// TestProofForALateJoiner joins by a relay that checks: what the joiner is given first
-// must prove all that it shows, from the first packet on.
-func TestProofForALateJoiner(t *testing.T) {
-	for _, c := range []Catalog{testCatalog(), {Tracks: testCatalog().Tracks[1:]}} {
-		synctest.Test(t, func(t *testing.T) {
-			src := NewHistory(ID{9}, HistoryConfig{})
-			pub, seal, key := signedPublisher(t, src, c)
-			relay := NewHistory(ID{9}, HistoryConfig{Key: key})
-			up := src.CursorAt(nil)
-			r := rand.New(rand.NewPCG(1, 2))
-			for i := range 1000 {
-				for _, tr := range c.Tracks {
-					if err := pub.Write(tr.Track, uint32(i*90), false, tr.Track == 1 && i%300 == 0, []byte{byte(i)}); err != nil {
-						t.Fatal(err)
-					}
-				}
-				time.Sleep(5 * time.Millisecond)
-				ps := drain(t, up)
-				r.Shuffle(len(ps), func(i, j int) { ps[i], ps[j] = ps[j], ps[i] })
-				for _, p := range ps {
-					p.At = time.Now()
-					relay.Put(p, false)
-				}
-				if i < 100 || i%97 > 0 {
-					continue
-				}
-				for name, h := range map[string]*History{"speaker": src, "relay": relay} {
-					joiner := NewHistory(ID{9}, HistoryConfig{Key: key})
-					burst := drain(t, h.CursorAt(nil))
-					for _, p := range burst {
-						joiner.Put(p, false)
-					}
-					if w := joiner.Missing(time.Now(), 0, 16); len(w) > 0 && h == src {
-						t.Errorf("from the %s, packet %d: %v is missing", name, i, w)
-					}
-					if len(c.Tracks) == 1 {
-						continue // nothing to show yet: sound begins live
-					}
-					play := NewPlayer(joiner, seal, PlayerConfig{})
-					first, ok := time.Time{}, false
-					for _, p := range drain(t, joiner.Proven()) {
-						if p.Track == 1 && !ok {
-							first, ok = p.At, p.KeyStart
-							if !ok || p.Number != uint64(i-i%300) {
-								t.Errorf("from the %s, packet %d: the first proven is %d", name, i, p.Number)
-							}
-						}
-					}
-					if fresh := i%300 < 25; !ok && !fresh {
-						t.Errorf("from the %s, packet %d of %d: nothing of the group is proven (%v)", name, i, len(burst), first)
-					}
-					play.Close()
-				}
-			}
-			if err := pub.Close(); err != nil {
-				t.Fatal(err)
 			}
 		})
 	}

@@ -15,6 +15,8 @@ type Cursor struct {
 	from   Marks         // numbers below these are not for this cursor
 	group  Range         // the video group it begins with: Track and From; To 0: none
 	tracks uint16        // a bit for each track that is
+	await  uint16        // a bit for each track that goes on at its next key start …
+	unread bool          // … before which nothing is missed: it has not begun yet
 	ready  chan struct{} // holds a token when there may be more; capacity 1
 	// guarded by h.mu
 	armed   bool     // in h.waiting
@@ -165,6 +167,15 @@ func (c *Cursor) only(t Track) *Cursor {
 	return c
 }
 
+// telling makes the cursor use a channel of another's instead of its own; call it before
+// the first read.
+func (c *Cursor) telling(ready chan struct{}) *Cursor {
+	if ready != nil {
+		c.ready = ready
+	}
+	return c
+}
+
 // Poll fills buf with what there is and says how many. When that is none, Ready gets
 // a token as soon as there is more. io.EOF after End, when all has been read.
 func (c *Cursor) Poll(buf []Packet) (int, error) {
@@ -184,7 +195,7 @@ func (c *Cursor) Poll(buf []Packet) (int, error) {
 	for c.pos < next && n < len(buf) {
 		p := c.at(c.pos)
 		c.pos++
-		if p.state != dead && c.tracks&(1<<p.Track) != 0 && p.Number >= c.from[p.Track] && h.servable(p, now) {
+		if p.state != dead && c.tracks&(1<<p.Track) != 0 && p.Number >= c.from[p.Track] && h.servable(p, now) && !c.awaited(p) {
 			buf[n] = p.Packet
 			n++
 		}

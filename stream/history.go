@@ -39,13 +39,15 @@ type History struct {
 	bytes   int
 	tracks  [MaxTracks]*track
 	key     Range // Track and From of the newest key start; To 0: none yet
+	keys    keyTimes
 	waiting []*Cursor
-	check   *checker            // nil: what is put is trusted
-	source  bool                // a Publisher writes here
-	forge   func(Packet) Packet // tests
-	holds   int                 // callers of Hold: nobody is woken …
-	due     [2]uint16           // … for these tracks yet: those of children, of players
-	calls   []*Cursor           // Release's own
+	check   *checker // nil: what is put is trusted
+	lending lending
+	source  bool                        // a Publisher writes here
+	forge   func(Packet) (Packet, bool) // tests
+	holds   int                         // callers of Hold: nobody is woken …
+	due     [2]uint16                   // … for these tracks yet: those of children, of players
+	calls   []*Cursor                   // Release's own
 	ended   bool
 	alive   time.Time // last sign that those above have the stream
 	sweep   time.Time // when holes were last looked at for loss
@@ -78,7 +80,12 @@ func (h *History) Put(p Packet, repaired bool) bool {
 	}
 	h.mu.Lock()
 	if h.forge != nil {
-		p = h.forge(p)
+		var ok bool
+		if p, ok = h.forge(p); !ok {
+			h.alive = p.At
+			h.mu.Unlock()
+			return false
+		}
 	}
 	c := h.check
 	if c != nil && p.Track == ManifestTrack {
@@ -91,11 +98,13 @@ func (h *History) Put(p Packet, repaired bool) bool {
 	}
 	t, e := h.track(p.Track), entry{Packet: p}
 	if c != nil && !h.prove(c, t, &e) || !t.add(p.Number, h.next, h.first, p.At, repaired) {
+		h.brought(p)
 		return false
 	}
 	t.count(len(p.Wire), p.At)
 	if p.KeyStart && (h.key.To == 0 || h.key.Track != p.Track || h.key.From < p.Number) {
 		h.key = Range{p.Track, p.Number, p.Number + 1}
+		h.keys.came(p.At)
 	}
 	h.push(e)
 	if c != nil {
@@ -115,6 +124,7 @@ func (h *History) come(p Packet) {
 	if h.alive.Before(p.At) {
 		h.alive = p.At
 	}
+	h.lending.came = p.At
 	if p.At.Sub(h.sweep) >= sweepEvery {
 		h.expire(p.At)
 	}
@@ -144,6 +154,9 @@ func (h *History) push(e entry) {
 	for h.bytes > h.limit && h.first < h.next-1 {
 		old := h.at(h.first)
 		h.bytes -= len(old.Wire) + packetCost
+		if h.check != nil {
+			h.check.trim(old)
+		}
 		*old = entry{}
 		h.first++
 	}
@@ -337,12 +350,13 @@ func (h *History) Resume() map[Track]uint64 {
 }
 
 // Expect takes another's word that all numbers below its marks exist: those that are
-// not here become holes, so that the end of a burst is repaired as well.
+// not here become holes, so that the end of a burst is repaired as well. Of a track that has
+// not begun nothing is missing: what went before is not for this node.
 func (h *History) Expect(m Marks, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for n, t := range h.tracks {
-		if t != nil && m[n] > t.next && m[n] <= MaxNumber && m[n]-t.next < maxExpect {
+		if t != nil && t.begun && m[n] > t.next && m[n] <= MaxNumber && m[n]-t.next < maxExpect {
 			t.advance(m[n], h.first, at)
 		}
 	}

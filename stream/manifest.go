@@ -134,6 +134,7 @@ func parseManifest(id ID, wire []byte) (manifest, error) {
 	if count >= MaxTracks {
 		return fail("runs")
 	}
+	m.runs = make([]span, 0, count)
 	for range count {
 		if len(b) < runHead {
 			return fail("cut short")

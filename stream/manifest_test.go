@@ -6,9 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
+
+	"github.com/watergy/waterfall/internal/golden"
 )
 
 func testKey() ed25519.PrivateKey {
@@ -116,21 +117,8 @@ func TestManifestVectors(t *testing.T) {
 	fmt.Fprintf(&out, "manifest %v\n  signed %s\n", testManifest().line(), hex.EncodeToString(signedBytes(id, testManifest().appendBody(nil))))
 	wire := testManifest().seal(id, key)
 	fmt.Fprintf(&out, "  first copy %x\n  second copy %x\n", wire, copyOf(wire, manifestHeader(id, 0x0102, 7)))
-	const file, page = "testdata/manifest.txt", "../docs/protocol-manifest.md"
-	if *rewrite {
-		if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, name := range []string{file, page} {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(string(b), out.String()) {
-			t.Errorf("%s differs from the vectors:\n%s", name, out.String())
-		}
-	}
+	golden.Compare(t, "testdata/manifest.txt", out.String())
+	golden.Shown(t, "../docs/protocol-manifest.md", out.String())
 }
 
 func (m manifest) line() string {

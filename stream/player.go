@@ -25,6 +25,9 @@ type Sample struct {
 type PlayerConfig struct {
 	Delay    time.Duration // playout delay: release at min(arrival − media time) + media time + Delay; 0: at once
 	HoleWait time.Duration // how long to wait for a missing number; 0 means max(Delay, 200 ms)
+	// Ready, of capacity 1, gets a token when Due may have more; many players can share
+	// it. nil: Next is used.
+	Ready chan struct{}
 }
 
 const (
@@ -65,7 +68,7 @@ func NewPlayer(h *History, s *Sealer, cfg PlayerConfig) *Player {
 	}
 	p := &Player{
 		s: s, cfg: cfg, done: make(chan struct{}),
-		media:    h.Proven(),
+		media:    h.Proven().telling(cfg.Ready),
 		catalogs: h.Proven().only(CatalogTrack),
 		timer:    time.NewTimer(time.Hour),
 	}
@@ -107,25 +110,34 @@ func (p *Player) openCatalog(pkt Packet) (Catalog, error) {
 	return ParseCatalog(b)
 }
 
-// Next waits for packets that are due, in order per track. io.EOF at the stream's end.
-// The samples are the caller's to keep; their payloads are shared with other players:
-// nobody may change them.
+// Due appends the packets that are due now to out, in order per track, and says when to
+// look again at the latest (zero: when the history has more). io.EOF at the stream's end. The
+// samples are the caller's to keep; their payloads are shared with other players: nobody
+// may change them.
+func (p *Player) Due(now time.Time, out []Sample) ([]Sample, time.Time, error) {
+	if err := p.read(); err != nil {
+		return out, time.Time{}, err
+	}
+	p.eof = p.eof || !p.endBy.IsZero() && !p.endBy.After(now)
+	n := len(out)
+	out, wake := p.due(now, out)
+	switch {
+	case len(out) > n:
+		return out, now, nil
+	case p.eof && wake.IsZero():
+		return out, wake, io.EOF
+	case !p.eof && !p.endBy.IsZero() && (wake.IsZero() || p.endBy.Before(wake)):
+		wake = p.endBy
+	}
+	return out, wake, nil
+}
+
+// Next waits until there is something Due.
 func (p *Player) Next(ctx context.Context) ([]Sample, error) {
 	for {
-		if err := p.read(); err != nil {
-			return nil, err
-		}
-		now := time.Now()
-		p.eof = p.eof || !p.endBy.IsZero() && !p.endBy.After(now)
-		out, wake := p.due(now)
-		if len(out) > 0 {
-			return out, nil
-		}
-		if p.eof && wake.IsZero() {
-			return nil, io.EOF
-		}
-		if !p.eof && !p.endBy.IsZero() && (wake.IsZero() || p.endBy.Before(wake)) {
-			wake = p.endBy
+		out, wake, err := p.Due(time.Now(), nil)
+		if err != nil || len(out) > 0 {
+			return out, err
 		}
 		var tick <-chan time.Time
 		if !wake.IsZero() {
@@ -203,10 +215,9 @@ func (p *Player) learn(c Catalog, now time.Time) {
 
 // due opens the packets to be played now, and says when to look again (zero: when
 // more has come).
-func (p *Player) due(now time.Time) ([]Sample, time.Time) {
-	var wake time.Time
+func (p *Player) due(now time.Time, out []Sample) (_ []Sample, wake time.Time) {
 	if !p.known {
-		return nil, wake
+		return out, wake
 	}
 	if p.waitKey {
 		p.waitKey = p.keyBy.After(now)
@@ -216,7 +227,7 @@ func (p *Player) due(now time.Time) ([]Sample, time.Time) {
 			}
 		}
 	}
-	var out []Sample
+	most := len(out) + playBatch
 	for _, q := range p.queues {
 		switch {
 		case q == nil || q.rate == 0:
@@ -227,15 +238,15 @@ func (p *Player) due(now time.Time) ([]Sample, time.Time) {
 			q.clear() // sound from before the picture
 			continue
 		}
-		for len(out) < playBatch {
-			pkt, gap, at := q.pop(now, p.pace)
-			if pkt == nil {
+		for len(out) < most {
+			pkt, due, gap, at := q.pop(now, p.pace)
+			if !due {
 				if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
 					wake = at
 				}
 				break
 			}
-			payload, err := p.media.h.opened.open(p.s, pkt)
+			payload, err := p.media.h.opened.open(p.s, &pkt)
 			if err != nil {
 				q.gap = true
 				continue

@@ -259,3 +259,25 @@ func TestPlayerIgnoresForged(t *testing.T) {
 	})
 	wantNumbers(t, "video", sampleNumbers(got[1]), append(run(0, 30), run(31, 100)...))
 }
+
+// BenchmarkPlayer is a packet on its way through a history to a player: sealed, put, opened,
+// in order, due.
+func BenchmarkPlayer(b *testing.B) {
+	h := NewHistory(ID{1}, HistoryConfig{})
+	pub, seal := testPublisher(b, h)
+	defer pub.Close()
+	p := NewPlayer(h, seal, PlayerConfig{})
+	defer p.Close()
+	payload := make([]byte, MaxPayload)
+	var out []Sample
+	b.ReportAllocs()
+	for i := uint32(0); b.Loop(); i++ {
+		err := pub.Write(1, i*360, true, i%250 == 0, payload)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if out, _, err = p.Due(time.Now(), out[:0]); err != nil || len(out) != 1 {
+			b.Fatalf("%d packets are due: %v", len(out), err)
+		}
+	}
+}

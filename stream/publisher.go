@@ -99,6 +99,9 @@ func (p *Publisher) Reseal(at time.Time) {
 	p.resealAt = at
 }
 
+// KeyframeDue is History.KeyframeDue: the source is to be asked for a keyframe.
+func (p *Publisher) KeyframeDue(now time.Time) bool { return p.h.KeyframeDue(now) }
+
 // Close publishes that the stream has ended and ends the history.
 func (p *Publisher) Close() error {
 	p.mu.Lock()

@@ -7,6 +7,7 @@ import (
 
 const (
 	maxQueue    = 4096
+	maxRoom     = 128 // packets that room is kept for while there are none
 	driftWindow = 30 * time.Second
 )
 
@@ -19,6 +20,7 @@ type queue struct {
 	next    uint64   // the number to be played next, once started
 	gap     bool     // something before it was given up
 	packets []Packet // by number
+	room    []Packet // where packets begins when there are none
 
 	// The playout clock: the least arrival − media time in this window and the one
 	// before, so that the drift of two clocks is followed.
@@ -46,7 +48,13 @@ func (q *queue) put(p Packet) {
 	if dup {
 		return
 	}
+	if len(q.packets) == 0 {
+		q.packets = q.room
+	}
 	q.packets = slices.Insert(q.packets, i, p)
+	if c := cap(q.packets); c > cap(q.room) && c <= maxRoom {
+		q.room = q.packets[:0]
+	}
 	if len(q.packets) > maxQueue {
 		q.packets = slices.Delete(q.packets, 0, 1)
 	}
@@ -74,26 +82,26 @@ func (q *queue) toKey() bool {
 
 // pop takes the next packet if it is due. Otherwise at says when it may be; zero: not
 // before another packet comes.
-func (q *queue) pop(now time.Time, cfg PlayerConfig) (p *Packet, gap bool, at time.Time) {
+func (q *queue) pop(now time.Time, cfg PlayerConfig) (p Packet, due, gap bool, at time.Time) {
 	if len(q.packets) == 0 {
-		return nil, false, time.Time{}
+		return Packet{}, false, false, time.Time{}
 	}
 	head := q.packets[0]
 	if q.started && head.Number != q.next {
 		if at = q.holeSince().Add(cfg.HoleWait); at.After(now) {
-			return nil, false, at
+			return Packet{}, false, false, at
 		}
 	}
 	if cfg.Delay > 0 {
 		if at = q.playAt(head).Add(cfg.Delay); at.After(now) {
-			return nil, false, at
+			return Packet{}, false, false, at
 		}
 	}
 	gap = q.gap || q.started && head.Number != q.next
 	q.started, q.next, q.gap = true, head.Number+1, false
 	q.packets[0] = Packet{}
 	q.packets = q.packets[1:]
-	return &head, gap, time.Time{}
+	return head, true, gap, time.Time{}
 }
 
 // holeSince is when the hole before the first packet was noticed: when the first of

@@ -40,6 +40,18 @@ func (t *track) bitrate(now time.Time) uint64 {
 	return t.rate
 }
 
+// Bitrate is what all tracks take, in bits a second.
+func (h *History) Bitrate(now time.Time) (bps uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, t := range h.tracks {
+		if t != nil && t.stats.Received > 0 {
+			bps += t.bitrate(now)
+		}
+	}
+	return bps
+}
+
 func perSecond(bytes uint64, d time.Duration) uint64 {
 	return uint64(float64(bytes) * 8 / d.Seconds())
 }

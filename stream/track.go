@@ -39,6 +39,7 @@ type hole struct {
 	from, to uint64
 	seen     time.Time // when it was noticed
 	asked    bool      // somebody was asked for it
+	excused  bool      // the parent misses it, too
 	next     time.Time // not to be asked for again before
 	wait     time.Duration
 }

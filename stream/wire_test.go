@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
-)
 
-var rewrite = flag.Bool("rewrite", false, "write testdata anew")
+	"github.com/watergy/waterfall/internal/golden"
+)
 
 func TestHeaderRoundTrip(t *testing.T) {
 	for _, h := range []Header{
@@ -144,20 +142,8 @@ func TestSealVectors(t *testing.T) {
 			}
 		}
 	}
-	const file = "testdata/vectors.txt"
-	if *rewrite {
-		if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out.String() != string(want) {
-		t.Errorf("vectors differ from %s:\n%s", file, out.String())
-	}
-	checkDoc(t, out.String())
+	golden.Compare(t, "testdata/vectors.txt", out.String())
+	golden.Shown(t, "../docs/protocol-link.md", out.String())
 }
 
 func BenchmarkSealOpen(b *testing.B) {
@@ -176,14 +162,3 @@ func BenchmarkSealOpen(b *testing.B) {
 }
 
 // checkDoc holds the page that people read to the vectors.
-func checkDoc(t *testing.T, vectors string) {
-	t.Helper()
-	const page = "../docs/protocol-link.md"
-	b, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(b), vectors) {
-		t.Errorf("%s does not show the vectors of testdata/vectors.txt as they are", page)
-	}
-}

@@ -23,6 +23,26 @@ func (p *Peer) steady() bool {
 	return !p.cfg.Root && p.attached() && !p.starving && !p.moving && !p.seek.active && p.leaveBy.IsZero()
 }
 
+// unrest notes that something has died near us: those who have lost their parent move
+// first, and what we would better may be better or worse when they have.
+func (p *Peer) unrest() {
+	if t := p.now.Add(quietTime + p.jitter(quietJitter)); t.After(p.quietUntil) {
+		p.quietUntil = t
+	}
+}
+
+// countDead takes the members that a head counts: when many are missing all at once,
+// those below them are looking for parents.
+func (p *Peer) countDead(members int) {
+	if p.members-members > p.members/diedShare+1 {
+		p.unrest()
+	}
+	p.members = members
+}
+
+// calm says that moves which nobody needs may be made.
+func (p *Peer) calm() bool { return p.steady() && !p.now.Before(p.quietUntil) }
+
 // runBackup looks for a backup while there is none, and changes over to it when its
 // time has come.
 func (p *Peer) runBackup() {
@@ -33,7 +53,10 @@ func (p *Peer) runBackup() {
 			p.dropBackup(false)
 		}
 	}
+	p.shed(p.seek.cand)
+	p.shed(p.backup)
 	p.changeOver()
+	p.runDraw()
 	s := &p.spare
 	if s.offer != 0 && !p.now.Before(s.until) {
 		p.dropSpare()
@@ -41,14 +64,28 @@ func (p *Peer) runBackup() {
 	if p.backup != nil || s.offer != 0 || p.now.Before(s.at) || !p.steady() {
 		return
 	}
-	s.offer, s.until = p.newOffer(), p.now.Add(spareWait)
+	deepest := min(p.layer()+1, maxPath) // a cousin will do
+	if s.fails == 0 && p.layer() >= 2 && len(p.kids) > 0 {
+		deepest = p.layer() // an uncle: no proof is needed that it is not below us (fresh.go)
+	}
+	p.askSpare(deepest)
+}
+
+// askSpare sends an offer ToStand along the tree.
+func (p *Peer) askSpare(deepest int) {
+	p.spare.offer, p.spare.until = p.newOffer(), p.now.Add(spareWait)
 	p.do(SendOffer{
-		Offer: s.offer, Via: p.parent, Purpose: ToStand, Below: p.subtree(), Slots: p.strength(), Avoid: p.parent,
-		Deepest: min(p.layer()+1, maxPath), // a cousin will do
+		Offer: p.spare.offer, Via: p.parent, Purpose: ToStand, Below: p.subtree(), Slots: p.strength(), Avoid: p.parent,
+		Reach: p.cfg.Reach, Up: p.uptime(), Deepest: deepest,
 	})
 }
 
 func (p *Peer) backupDeadline(earlier func(time.Time)) {
+	for _, c := range [2]*candidate{p.seek.cand, p.backup} {
+		if p.mayShed(c) {
+			earlier(c.shedAt)
+		}
+	}
 	if b := p.backup; b != nil {
 		earlier(b.until)
 		if b.flows {
@@ -60,6 +97,10 @@ func (p *Peer) backupDeadline(earlier func(time.Time)) {
 		earlier(s.until)
 	case p.backup == nil && p.steady():
 		earlier(s.at)
+	case p.draw.cand != nil:
+		earlier(p.draw.cand.until)
+	case p.backup != nil && p.backup.told && !p.backup.attached && p.steady():
+		earlier(p.drawFrom())
 	}
 }
 
@@ -69,6 +110,12 @@ func (p *Peer) dropSpare() {
 	if s.offer != 0 {
 		p.do(DropOffer{Offer: s.offer})
 	}
+	if p.draw.offer != 0 && p.draw.offer == s.offer {
+		p.draw.offer = 0
+		p.draw.vain++
+		*s = spare{}
+		return
+	}
 	d := min(spareMin<<min(s.fails, 8), spareMax)
 	*s = spare{at: p.now.Add(d/2 + p.jitter(d)), fails: s.fails + 1}
 }
@@ -76,18 +123,27 @@ func (p *Peer) dropSpare() {
 // spareSoon begins to look for a backup, not in step with others.
 func (p *Peer) spareSoon() {
 	p.spare.fails = 0
-	p.spare.at = p.now.Add(spareSoon + p.jitter(spareSoon))
+	wait := spareSoon
+	if p.switches > 0 { // the crowd of newcomers is not about
+		wait = spareAgain
+	}
+	p.spare.at = p.now.Add(wait + p.jitter(wait))
 }
 
 // spareAnswered takes the answer to an offer ToStand.
 func (p *Peer) spareAnswered(a AnswerReceived) {
 	c := p.seek.cand
-	if a.Verdict != Accepted || p.backup != nil || !p.mayAsk(a.From) || c != nil && c.node == a.From ||
+	drawn := p.draw.offer == a.Offer && p.backup != nil
+	if a.Verdict != Accepted || p.backup != nil && !drawn || p.isBackup(a.From) || !p.mayAsk(a.From) || c != nil && c.node == a.From ||
 		!p.pathFits(a.From, a.Path) || !p.apart(nodesToHops(a.Path)) {
 		p.dropSpare()
 		if a.Verdict == Accepted {
 			p.release(a.From)
 		}
+		return
+	}
+	if drawn {
+		p.drawn(a)
 		return
 	}
 	p.backup = &candidate{
@@ -111,7 +167,7 @@ func (p *Peer) dropBackup(down bool) {
 	b := p.backup
 	p.backup = nil
 	if !b.up {
-		p.banFor(b.node, farTime)
+		p.banLinkless(b)
 	}
 	if b.attached {
 		p.do(Detach{Parent: b.node})
@@ -124,7 +180,9 @@ func (p *Peer) dropBackup(down bool) {
 		p.do(DropOffer{Offer: b.offer})
 		p.release(b.node)
 	}
-	p.spareSoon()
+	if !p.takeDrawn() {
+		p.spareSoon()
+	}
 	p.thaw()
 	if b.attached && p.needy() && !p.seek.active {
 		p.startSeek(true)

@@ -35,6 +35,14 @@ func (e *encoder) offer(o Offer) {
 	e.uint(uint64(o.Slots))
 	e.bytes([]byte(o.Avoid))
 	e.bytes(o.Raw)
+	e.standing(o.Reach, o.Up)
+}
+
+// standing is what offers and sums say about a node besides its slots.
+func (e *encoder) standing(r Reach, up int) {
+	e.byte(byte(r.NAT))
+	e.uint(uint64(r.Site))
+	e.uint(uint64(min(max(up, 0), maxUp)))
 }
 
 func (e *encoder) entries(list []Entry) {
@@ -110,7 +118,7 @@ func (d *decoder) delay() time.Duration {
 }
 
 func (d *decoder) offer() Offer {
-	return Offer{
+	o := Offer{
 		ID:      OfferID(d.uint(1<<64 - 1)),
 		Joiner:  d.id(),
 		Purpose: Purpose(d.uint(uint64(purposes - 1))),
@@ -119,6 +127,39 @@ func (d *decoder) offer() Offer {
 		Avoid:   NodeID(d.bytes(maxID)),
 		Raw:     d.bytes(maxRaw),
 	}
+	o.Reach, o.Up = d.standing()
+	return o
+}
+
+// standing reads what nodes that are older than it leave out: then it is unknown. So is
+// a kind of NAT that we do not know.
+func (d *decoder) standing() (r Reach, up int) {
+	if len(d.b) == 0 {
+		return r, 0
+	}
+	if k := d.uint(255); k < uint64(nats) {
+		r.NAT = NAT(k)
+	}
+	r.Site = uint16(d.uint(1<<16 - 1))
+	return r, d.int(maxUp)
+}
+
+func (d *decoder) sum() Sum {
+	s := Sum{
+		Seen:    d.uint(1<<64 - 1),
+		Slots:   d.int(maxSlots),
+		Layers:  d.counts(),
+		Open:    d.counts(),
+		Contact: d.bytes(maxContact),
+		Entries: d.entries(maxBelow),
+	}
+	s.Reach, s.Up = d.standing()
+	for i := range s.Strict {
+		if len(d.b) > 0 {
+			s.Strict[i] = d.counts()
+		}
+	}
+	return s
 }
 
 func (d *decoder) counts() []uint32 {

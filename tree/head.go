@@ -27,7 +27,7 @@ func (p *Peer) publish() {
 	p.stamp++
 	p.headAt = p.now
 	p.headDue = p.now.Add(headPeriod)
-	layers, open := p.layers(), p.openings()
+	layers, open := p.layers(), p.openings()[anyNode]
 	p.head = Head{
 		Stream:  p.cfg.Stream,
 		Seq:     p.stamp,
@@ -44,7 +44,7 @@ func (p *Peer) publish() {
 func (p *Peer) headEntries() []Entry {
 	out := p.kidEntries()
 	for _, c := range p.kids {
-		if p.opening(c) < 0 {
+		if p.opening(c, anyNode) < 0 {
 			continue
 		}
 		for _, e := range c.entries {
@@ -58,8 +58,8 @@ func (p *Peer) headEntries() []Entry {
 	})
 	self := Entry{Node: p.cfg.Self, Contact: p.cfg.Contact}
 	open := p.openings()
-	if level := slices.IndexFunc(open, func(n uint32) bool { return n > 0 }); level >= 0 {
-		self.Opening, self.Free = min(level+1, maxPath), total(open)
+	if level := open.first(anyNode); level >= 0 {
+		self.Opening, self.Free = min(level+1, maxPath), total(open[anyNode])
 	}
 	out = out[:min(len(out), maxEntries-1)]
 	at := 0
@@ -83,6 +83,14 @@ func (p *Peer) passHead() {
 	}
 	p.downAt, p.downSeq = p.now, p.head.Seq
 	head := p.headDown()
+	// Below the entries they are wanted when all else is lost: who has some takes them along
+	// less often, and who got none passes none on.
+	switch {
+	case p.bare || p.layer() == entryLayer && p.now.Before(p.intoDeep.Add(deepHeads*headPeriod)):
+		head.Entries = nil
+	case p.layer() == entryLayer:
+		p.intoDeep = p.now
+	}
 	for _, c := range p.kids {
 		if c.attached {
 			c.fresh = false

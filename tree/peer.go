@@ -12,6 +12,8 @@ import (
 const (
 	answerWait   = 1 * time.Second         // for an answer to an offer (DESIGN)
 	linkWait     = 4 * time.Second         // for a link after an answer
+	shedWait     = 150 * time.Millisecond  // for proof, where only standbys hang on us
+	hedgeWait    = 800 * time.Millisecond  // … then one in need asks others, too
 	proofWait    = 1500 * time.Millisecond // for proof that a parent is not below us
 	flowWait     = 1200 * time.Millisecond // for the first packet after Attach
 	badMemory    = 500 * time.Millisecond  // Silent and Starved are repeated more often
@@ -27,8 +29,14 @@ const (
 	freshGap     = 200 * time.Millisecond // between requests for a stamp
 	repairJitter = 100 * time.Millisecond
 	banTime      = 10 * time.Second // a parent that was lost is not taken again
-	starveAfter  = 5 * time.Second  // the break above should be mended by then
+	starveAfter  = 5 * time.Second  // the break above should be mended by then …
+	starveAlone  = 2 * time.Second  // … and, by one whose backup has nothing either, is waited for so long
 	starveJitter = 2 * time.Second
+	quietTime    = 5 * time.Second         // after news of a death nobody moves of its own will, for so long …
+	quietJitter  = 2 * time.Second         // … and up to this longer
+	ownFaultTime = 8 * time.Second         // after a move; links that it broke have ended by then
+	roomWait     = 3 * time.Second         // for room at the root
+	crossWait    = 2 * time.Second         // in which an older offer's answer is expected
 	leaveWait    = 2500 * time.Millisecond // for children to move; the process has 3 s (INTERFACE)
 	backoffMin   = 200 * time.Millisecond
 	backoffRace  = 1 * time.Second
@@ -41,14 +49,21 @@ const (
 	starveSoon   = 400 * time.Millisecond // then the backup is asked as well (DESIGN) …
 	starveSpread = 200 * time.Millisecond // … with jitter
 	spareSoon    = 300 * time.Millisecond // before a backup is looked for, with as much jitter
+	spareAgain   = 80 * time.Millisecond  // … by one whose parent has changed or whose backup has gone
 	spareWait    = 3 * time.Second        // for an answer along the tree
 	spareMin     = 500 * time.Millisecond // between attempts that led nowhere
 	spareMax     = 20 * time.Second
-	relieveWait  = 2 * time.Second // before one that was taken in is asked to move on
+	drawWait     = 3 * time.Minute        // between draws of another backup, longer when they bring nothing …
+	drawMax      = 16 * time.Minute       // … at most
+	weighWait    = 3 * time.Second        // for the path and the round trip of a drawn node
+	drawGain     = 20 * time.Millisecond  // or an eighth of it: clearly less delay
+	relieveWait  = 2 * time.Second        // before one that was taken in is asked to move on
+	swapWait     = 500 * time.Millisecond // … and before one whose place a stronger one takes is
 	relieveAgain = 3 * time.Second
 	riseWait     = 4 * time.Second // between attempts to rise
 	riseJitter   = 1 * time.Second
 	displaceWait = 4 * time.Second  // between strong ones that a full node takes in
+	longer       = 10               // minutes that a node has to be here longer than another to count as stronger
 	poorWait     = 30 * time.Second // between moves for a better link
 	farTime      = 5 * time.Minute  // a pair that could not be linked is not tried again
 	shunTime     = 1 * time.Minute  // a child that did not deliver to others gets no more
@@ -57,19 +72,23 @@ const (
 
 // Bounds on what a Peer keeps.
 const (
-	maxHeld      = 256 // offers of others that are remembered
-	maxHanded    = 256 // offers handed to one child that its sums do not yet reckon with
+	maxHeld      = 8192 // offers of others that are remembered
+	maxHanded    = 8192 // offers handed to one child that its sums do not yet reckon with
+	maxWaiting   = 4096 // of those remembered, those that wait for room at the root
+	maxLate      = 3    // offers of our own that nobody has answered in time
 	maxBans      = 32
 	shunFrom     = 2  // complaints about a child
 	maxTries     = 4  // entries tried in a round besides the root
 	pathContacts = 16 // nearest ancestors whose contacts a path holds, besides those that hear offers
 	entryLayer   = 2  // deepest layer of head entries: 1 + 4 + 16 nodes to choose 16 from
+	deepHeads    = 5  // one of so many heads takes its entries along below that layer
 
 	standbysPerSlot = 2
 	standTries      = 4 // children asked to be another's backup
 	downEntries     = 8
 	riseWeight      = 16
-	riseHeads       = 2 // heads in a row that show room nearer to the root
+	riseHeads       = 3  // heads in a row that show room nearer to the root
+	diedShare       = 12 // one in so many members missing in the next head is a death near the top
 )
 
 // Peer is the state machine of one node in one stream's tree. It is not safe
@@ -81,10 +100,11 @@ type Peer struct {
 	now     time.Time // of the Step that is being done
 	out     []Action
 	started bool
+	born    time.Time // of the first Step
 	leaveBy time.Time // not zero: leaving
 	left    bool
 
-	// Above (join.go, repair.go).
+	// Above (join.go, candidate.go, backup.go, redraw.go, repair.go).
 	parent      NodeID        // whom the stream is taken from; empty: nobody
 	path        []Hop         // ancestors, root first; kept when the parent is lost
 	pathTold    bool          // path came from the parent itself, with contacts
@@ -102,14 +122,18 @@ type Peer struct {
 	seek        seek
 	backup      *candidate
 	spare       spare
-	roomSeen    int       // heads in a row that showed a better place
-	riseAt      time.Time // not before
+	draw        draw
+	opens       [riseHeads][]uint32 // free slots by layer, by the last heads
+	riseAt      time.Time           // not before
 	riseFails   int
-	upSlots     int       // of the parent, as it says
+	upper       standing  // of the parent, as it says
 	displacedAt time.Time // when a strong node was last taken in place of a weak one
 	banned      []ban
+	ownFault    time.Time // until then links end because this node was elsewhere
+	quietUntil  time.Time // no move of our own will before
 	poorAt      time.Time // when a poor link was last acted upon
 	lastOffer   OfferID
+	outOfReach  time.Time // last time that room was found, but out of reach; zero: not since attached
 
 	// Freshness (fresh.go).
 	stamp   uint64 // the root's newest number that has come down the tree; the root's own
@@ -117,23 +141,31 @@ type Peer struct {
 	askDue  bool   // a child wants a newer stamp
 	askedAt time.Time
 
+	speakers []NodeID // the room's others, and ourselves in another's tree (speakers.go)
+
 	// Below (slots.go).
 	kids      []*child   // sorted by node
 	standbys  []*standby // sorted by node
 	relieveAt time.Time  // when one of too many children is asked to move; zero: not too many
+	lapsed    time.Time  // when a promise last came to nothing (hog.go)
 	held      map[NodeID]*held
 	heldOrder []*held // oldest first
+	waiting   []*held // for room, oldest first (wait.go)
 
 	// Sums and head (sums.go, head.go).
-	dirty   bool // something that sum or head tell has changed
-	sumAt   time.Time
-	seenNum uint64 // of the parent's newest HandDown
-	head    Head
-	headAt  time.Time
-	headDue time.Time
-	downAt  time.Time
-	downSeq uint64
-	watch   Watch
+	dirty    bool // something that sum or head tell has changed
+	sumAt    time.Time
+	seenNum  uint64 // of the parent's newest HandDown
+	head     Head
+	toldSeq  uint64 // of the newest head that has come down the tree …
+	members  int    // … and the members that it counted
+	headAt   time.Time
+	headDue  time.Time
+	downAt   time.Time
+	bare     bool      // head came without entries: these are older
+	intoDeep time.Time // when entries were last passed on below their own layer
+	downSeq  uint64
+	watch    Watch
 }
 
 // New checks cfg and returns a Peer that has done nothing yet. The first Step may
@@ -179,38 +211,16 @@ func (p *Peer) Step(now time.Time, ev Event) []Action {
 	if now.After(p.now) {
 		p.now = now
 	}
-	p.started = true
+	if !p.started {
+		p.started, p.born = true, p.now
+	}
 	p.out = nil
-	switch ev := ev.(type) {
-	case HeadSeen:
-		p.headSeen(ev.Head)
-	case OfferReceived:
-		p.offerReceived(ev.Offer)
-	case AnswerReceived:
-		p.answered(ev)
-	case LinkUp:
-		p.linkUp(ev.Peer)
-	case LinkDown:
-		p.linkDown(ev.Peer)
-	case MessageReceived:
-		p.message(ev.From, ev.Message)
-	case Measured:
-		p.measured(ev.Peer, ev.RTT)
-	case Flowing:
-		p.flowing(ev.Peer)
-	case Silent:
-		p.silent(ev.Peer, ev.For)
-	case Starved:
-		p.starved(ev.Peer, ev.For)
-	case Poor:
-		p.poor(ev.Peer)
-	case SetSlots:
-		p.setSlots(ev.Slots)
-	case Leave:
-		p.leave()
+	if ev != nil {
+		ev.apply(p)
 	}
 	p.dropLate()
 	p.relieve()
+	p.runWaiting()
 	p.runSeek()
 	p.runBackup()
 	if !p.leaveBy.IsZero() && (len(p.kids) == 0 || !p.now.Before(p.leaveBy)) {
@@ -243,6 +253,8 @@ func (p *Peer) message(from NodeID, m Message) {
 		p.candidateMessage(cand, m)
 	case p.isBackup(from):
 		p.candidateMessage(p.backup, m)
+	case p.isDrawn(from):
+		p.drawnMessage(p.draw.cand, m)
 	case from == p.parent && from != "":
 		p.parentMessage(m)
 	}
@@ -257,6 +269,8 @@ func (p *Peer) linkUp(node NodeID) {
 		p.candidateUp(c)
 	} else if p.isBackup(node) {
 		p.candidateUp(p.backup)
+	} else if p.isDrawn(node) {
+		p.drawnUp(p.draw.cand)
 	}
 }
 
@@ -278,7 +292,13 @@ func (p *Peer) linkDown(node NodeID) {
 		p.dropBackup(true)
 		return
 	}
+	if p.isDrawn(node) {
+		p.draw.cand.up = false
+		p.endDraw(false)
+		return
+	}
 	if node == p.parent && node != "" {
+		p.unrest()
 		p.cutParent(false, false)
 		p.orphaned(true)
 	}
@@ -303,6 +323,7 @@ func (p *Peer) Deadline() time.Time {
 	}
 	earlier(p.leaveBy)
 	earlier(p.relieveAt)
+	earlier(p.waitingUntil())
 	earlier(p.seekDeadline())
 	p.backupDeadline(earlier)
 	if p.cfg.Root {
@@ -328,6 +349,9 @@ func (p *Peer) send(to NodeID, m Message) { p.do(Send{To: to, Message: m}) }
 // attached says that this node stands in the tree, as far as it knows.
 func (p *Peer) attached() bool { return p.cfg.Root || p.parent != "" && !p.lost }
 
+// uptime is what others are told of how long we have been here: whole minutes.
+func (p *Peer) uptime() int { return int(min(p.now.Sub(p.born)/time.Minute, maxUp)) }
+
 // layer counts from the root; meaningful while attached.
 func (p *Peer) layer() int { return len(p.path) }
 
@@ -347,6 +371,7 @@ func (p *Peer) leave() {
 	if p.spare.offer != 0 {
 		p.dropSpare()
 	}
+	p.endDraw(p.draw.cand != nil && p.draw.cand.up)
 	if p.backup != nil {
 		p.dropBackup(false)
 	}
@@ -377,4 +402,11 @@ func (p *Peer) finishLeaving() {
 	p.cutParent(true, true)
 	p.left = true
 	p.do(Left{})
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

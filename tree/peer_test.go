@@ -44,8 +44,8 @@ func TestBoundedMemory(t *testing.T) {
 	p, now := attachedPeer(t, 2)
 	p.Step(now, OfferReceived{Offer{ID: 1, Joiner: "kid", Below: 1}})
 	p.Step(now, LinkUp{"kid"})
-	p.Step(now, MessageReceived{"kid", Sum{Layers: []uint32{1}, Open: []uint32{5000}}})
-	for i := range 3000 {
+	p.Step(now, MessageReceived{"kid", Sum{Layers: []uint32{1}, Open: []uint32{2 * maxHanded}}})
+	for i := range maxHeld + 1000 {
 		p.Step(now, OfferReceived{Offer{ID: 1, Joiner: NodeID(fmt.Sprint("j", i)), Below: 1, Raw: make([]byte, 100)}})
 	}
 	if len(p.held) > maxHeld || len(p.heldOrder) > maxHeld {
@@ -91,6 +91,7 @@ func TestSameInputsSameActions(t *testing.T) {
 func FuzzPeer(f *testing.F) {
 	f.Add([]byte{2, 10, 0, 3, 1, 0, 6, 1, 0, 9, 0, 1, 4, 2, 2})
 	f.Add([]byte{2, 1, 0, 3, 1, 0, 6, 1, 0, 9, 0, 40, 4, 0, 0, 1, 3, 0, 4, 3, 0, 2, 3, 1, 5, 3, 3})
+	f.Add([]byte{0, 1, 9, 9, 0, 15, 0, 2, 9, 0, 3, 9, 4, 2, 0, 0x18, 2, 0, 14, 2, 60, 9, 0, 50, 0, 1, 10})
 	f.Add(slices.Repeat([]byte{9, 0, 30, 0, 1, 2, 4, 1, 2}, 8))
 	f.Fuzz(func(t *testing.T, script []byte) {
 		p, now := attachedPeer(t, 2)
@@ -151,6 +152,10 @@ func FuzzPeer(f *testing.F) {
 				ev = SetSlots{int(y) - 2}
 			case 12:
 				ev = Poor{who}
+			case 13:
+				ev = Relocated{}
+			case 14:
+				ev = Idle{who, time.Duration(y) * 100 * time.Millisecond}
 			case 11:
 				if y == 1 {
 					ev = Leave{}
@@ -173,13 +178,6 @@ func FuzzPeer(f *testing.F) {
 			}
 		}
 	})
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 func check(t *testing.T, p *Peer, now time.Time, ev Event) {

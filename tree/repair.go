@@ -12,8 +12,12 @@ func (p *Peer) parentMessage(m Message) {
 		p.raise(m.Stamp)
 	case HeadDown:
 		p.upDelay = m.Delay
-		newer := m.Head.Seq > p.head.Seq
+		newer := m.Head.Seq > p.toldSeq
 		p.headSeen(m.Head)
+		if newer { // signalling may have been faster, but says nothing of Open
+			p.toldSeq, p.head.Open = m.Head.Seq, m.Head.Open
+			p.countDead(total(m.Head.Layers))
+		}
 		p.raise(m.Stamp)
 		p.passHead()
 		if newer {
@@ -27,7 +31,7 @@ func (p *Peer) parentMessage(m Message) {
 		p.reply(p.parent, m)
 	case Move:
 		if p.steady() {
-			p.startMove(maxPath-1, repairJitter)
+			p.startMove(p.moveDepth(), repairJitter)
 		}
 	case Leaving:
 		if !p.lost && !p.moving {
@@ -60,7 +64,7 @@ func (p *Peer) newPath(m Path) {
 		moved = m.Hops[i].Node != p.path[i].Node
 	}
 	first := !p.pathTold
-	p.path, p.pathTold, p.upDelay, p.upSlots = m.Hops, true, m.Delay, m.Slots
+	p.path, p.pathTold, p.upDelay, p.upper = m.Hops, true, m.Delay, m.standing()
 	p.stamp = max(p.stamp, m.Stamp)
 	p.hold()
 	if b := p.backup; b != nil && !p.apart(b.path) {
@@ -69,6 +73,7 @@ func (p *Peer) newPath(m Path) {
 	if moved || first {
 		p.tellPath()
 		p.dirty = true
+		p.lowBackup()
 	}
 }
 
@@ -133,8 +138,8 @@ func (p *Peer) startSeek(near bool) {
 	if n == 0 {
 		return
 	}
-	p.seek.avoid = p.path[n-1].Node
-	p.ban(p.seek.avoid)
+	p.blame(p.path[n-1].Node)
+	p.ban(p.path[n-1].Node)
 	if near && p.pathTold && n >= 2 {
 		layer := min(n-2, entryLayer)
 		if a := p.path[layer]; len(a.Contact) > 0 { // else nothing can be sealed to it
@@ -161,6 +166,7 @@ func (p *Peer) silent(node NodeID, d time.Duration) {
 		p.giveUpAt = p.now.Add(max(giveUp-d, giveUpMin))
 	}
 	p.lost, p.starving = true, false
+	p.unrest()
 	p.orphaned(true)
 }
 
@@ -184,6 +190,9 @@ func (p *Peer) measured(node NodeID, rtt time.Duration) {
 		p.rtt = rtt
 	case p.isBackup(node):
 		p.backup.rtt = rtt
+	case p.isDrawn(node):
+		p.draw.cand.rtt = rtt
+		p.weigh()
 	case p.seek.cand != nil && p.seek.cand.node == node:
 		p.seek.cand.rtt = rtt
 	}
@@ -215,11 +224,16 @@ func (p *Peer) starved(node NodeID, d time.Duration) {
 	if node == "" || node != p.parent || p.lost {
 		return
 	}
+	p.unrest()
 	if d >= p.starveSoon && !p.starving {
-		p.starving, p.giveUpAt = true, p.now.Add(giveUp)
+		p.starving, p.giveUpAt = true, p.now.Add(p.starveAfter-d)
 		p.fallBack()
 	}
-	if d >= p.starveAfter {
+	after := p.starveAfter
+	if b := p.backup; b == nil || !b.flows {
+		after -= starveAfter - starveAlone
+	}
+	if d >= after {
 		p.lost = true
 		p.orphaned(false)
 	}
@@ -245,4 +259,22 @@ func (p *Peer) flowing(node NodeID) {
 		p.standDown()
 	}
 	p.dirty = true
+}
+
+// relocated begins anew where others seemed to have failed: it was our network, or sleep.
+func (p *Peer) relocated() {
+	p.ownFault, p.banned = p.now.Add(ownFaultTime), nil
+	if s := &p.seek; s.active {
+		s.avoid, s.rounds, s.stale = "", 0, p.now
+		if s.offer == 0 && s.cand == nil {
+			s.at = p.now
+		}
+	}
+}
+
+// blame names node in the next offer as one that does not deliver.
+func (p *Peer) blame(node NodeID) {
+	if !p.now.Before(p.ownFault) {
+		p.seek.avoid = node
+	}
 }

@@ -1,32 +1,32 @@
 package tree
 
 import (
-	"flag"
+	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-)
 
-var rewrite = flag.Bool("rewrite", false, "write what the golden scripts give instead of comparing")
+	"github.com/watergy/waterfall/internal/golden"
+)
 
 // TestScripts plays testdata/*.txt. A script drives one Peer: blocks of commands, a
 // line of dashes, and the actions they gave. Blank lines part the blocks; # begins a
 // comment. go test ./tree -run TestScripts -rewrite writes the actions anew.
 //
-//	peer NAME [root] [slots=N]                 the Peer of this script
+//	peer NAME [root] [slots=N] [nat=KIND:SITE] the Peer of this script; KIND as NAT numbers it
 //	at DURATION                                time of what follows; the Peer is woken at its deadlines on the way
 //	head SEQ NODE:LAYER:OPENING…               a head from signalling
-//	offer ID JOINER [below=N] [avoid=NODE]     an offer from signalling
-//	answer FROM accepted|full [PATH…]          an answer to the offer that is out; PATH without FROM
-//	up|down|flowing NODE
-//	silent|starved|rtt NODE DURATION
-//	slots N | leave | view
-//	from NODE path STAMP HOPS… | sum LAYERS OPEN [seen=N] | head SEQ NODE:LAYER:OPENING… [open=LAYERS] |
-//	          offer NUM ID JOINER [below=N] [slots=N] [avoid=NODE] [move|stand] [deepest=N] | up ID JOINER [like offer] |
+//	offer ID JOINER [like the offers below]    an offer from signalling
+//	answer FROM accepted|full|unreached [PATH…]          an answer to the offer that is out; PATH without FROM
+//	answer-first FROM accepted|full            an answer to the offer that was sent first
+//	up|down|flowing|poor NODE
+//	silent|starved|idle|rtt NODE DURATION
+//	slots N | reach KIND:SITE | speakers NODE… | leave | view
+//	from NODE path STAMP HOPS… | sum LAYERS OPEN [seen=N] [nat=KIND:SITE] [restricted=OPEN] [symmetric=OPEN] | head SEQ NODE:LAYER:OPENING… [open=LAYERS] |
+//	          offer NUM ID JOINER [below=N] [slots=N] [nat=KIND:SITE] [up=N] [avoid=NODE] [move|stand] [deepest=N] | up ID JOINER [like offer] |
 //	          noroom JOINER ID | reply JOINER ID | beat N | fresh | leaving | gone | move | stand PARENT;
 //	          JOINER ID of the Peer itself: "self last" is the offer that it sent last
 func TestScripts(t *testing.T) {
@@ -40,32 +40,9 @@ func TestScripts(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := playScript(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if got != string(want) {
-				t.Errorf("%s differs:\n%s", file, firstDifference(got, string(want)))
-			}
+			golden.Compare(t, file, playScript(t, golden.Read(t, file)))
 		})
 	}
-}
-
-func firstDifference(got, want string) string {
-	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
-	for i := range g {
-		if i >= len(w) || g[i] != w[i] {
-			return fmt.Sprintf("line %d: got  %s\nline %d: want %s", i+1, g[i], i+1, append(w, "(end)")[min(i, len(w))])
-		}
-	}
-	return fmt.Sprintf("%d lines, want %d", len(g), len(w))
 }
 
 // script is a Peer with the names and times of a script.
@@ -74,6 +51,7 @@ type script struct {
 	p     *Peer
 	now   time.Duration
 	offer OfferID // out
+	first OfferID // of all
 }
 
 var scriptEpoch = time.Unix(0, 0)
@@ -113,6 +91,8 @@ func (s *script) command(f []string) []string {
 		for _, o := range f[2:] {
 			if o == "root" {
 				cfg.Root = true
+			} else if nat, ok := strings.CutPrefix(o, "nat="); ok {
+				cfg.Reach = s.reach(nat)
 			} else {
 				cfg.Slots = s.number(strings.TrimPrefix(o, "slots="))
 			}
@@ -127,8 +107,9 @@ func (s *script) command(f []string) []string {
 		return s.advance(s.duration(f[1]))
 	case "view":
 		v := s.p.View()
-		return []string{fmt.Sprintf("attached=%v layer=%d path=%v parent=%s backup=%s children=%v subtree=%d below=%d switches=%d",
-			v.Attached, v.Layer, v.Path, v.Parent, v.Backup, v.Children, v.Subtree, v.Below, v.Switches)}
+		return []string{fmt.Sprintf("attached=%v layer=%d path=%v parent=%s backup=%s children=%v subtree=%d below=%d switches=%d%s",
+			v.Attached, v.Layer, v.Path, v.Parent, v.Backup, v.Children, v.Subtree, v.Below, v.Switches,
+			map[bool]string{true: " out of reach"}[v.OutOfReach])}
 	}
 	return s.step(s.event(f))
 }
@@ -155,6 +136,7 @@ func (s *script) step(ev Event) (out []string) {
 	for _, a := range s.p.Step(scriptEpoch.Add(s.now), ev) {
 		if o, ok := a.(SendOffer); ok {
 			s.offer = o.Offer
+			s.first = cmp.Or(s.first, o.Offer)
 		}
 		out = append(out, actionString(a))
 	}
@@ -168,11 +150,17 @@ func (s *script) event(f []string) Event {
 		return HeadSeen{Head: s.head(f[1:])}
 	case "offer":
 		return OfferReceived{Offer: s.newOffer(f[1:])}
-	case "answer":
+	case "answer", "answer-first":
 		a := AnswerReceived{Offer: s.offer, From: node(), Verdict: Full}
-		if f[2] == "accepted" {
+		if f[0] == "answer-first" {
+			a.Offer = s.first
+		}
+		switch f[2] {
+		case "accepted":
 			a.Verdict = Accepted
 			a.Path = append(nodes(f[3:]), node())
+		case "unreached":
+			a.Verdict = OutOfReach
 		}
 		return a
 	case "up":
@@ -185,12 +173,22 @@ func (s *script) event(f []string) Event {
 		return Silent{Peer: node(), For: s.duration(f[2])}
 	case "starved":
 		return Starved{Peer: node(), For: s.duration(f[2])}
+	case "idle":
+		return Idle{Peer: node(), For: s.duration(f[2])}
 	case "rtt":
 		return Measured{Peer: node(), RTT: s.duration(f[2])}
 	case "slots":
 		return SetSlots{Slots: s.number(f[1])}
+	case "reach":
+		return SetReach{Reach: s.reach(f[1])}
+	case "poor":
+		return Poor{Peer: node()}
+	case "relocated":
+		return Relocated{}
 	case "leave":
 		return Leave{}
+	case "speakers":
+		return SetSpeakers{Nodes: nodes(f[1:])}
 	case "from":
 		return MessageReceived{From: node(), Message: s.message(f[2:])}
 	}
@@ -214,8 +212,19 @@ func (s *script) message(f []string) Message {
 		if len(m.Layers) > 1 {
 			m.Slots += int(m.Layers[1])
 		}
-		if len(f) > 3 {
-			m.Seen = uint64(s.number(strings.TrimPrefix(f[3], "seen=")))
+		for _, opt := range f[3:] {
+			switch key, v, _ := strings.Cut(opt, "="); key {
+			case "seen":
+				m.Seen = uint64(s.number(v))
+			case "nat":
+				m.Reach = s.reach(v)
+			case "restricted":
+				m.Strict[0] = s.numbers(v)
+			case "symmetric":
+				m.Strict[1] = s.numbers(v)
+			default:
+				s.t.Fatalf("unknown option %q", opt)
+			}
 		}
 		return m
 	case "head":
@@ -273,6 +282,10 @@ func (s *script) newOffer(f []string) Offer {
 			o.Below = s.number(v)
 		case "slots":
 			o.Slots = s.number(v)
+		case "nat":
+			o.Reach = s.reach(v)
+		case "up":
+			o.Up = s.number(v)
 		case "avoid":
 			o.Avoid = NodeID(v)
 		case "move":
@@ -306,6 +319,12 @@ func (s *script) number(x string) int {
 		s.t.Fatal(err)
 	}
 	return n
+}
+
+// reach reads "3:7": a kind of NAT and a site.
+func (s *script) reach(x string) Reach {
+	kind, site, _ := strings.Cut(x, ":")
+	return Reach{NAT: NAT(s.number(kind)), Site: uint16(s.number(site))}
 }
 
 // numbers reads "1,2,3"; "-" is none.
@@ -348,8 +367,8 @@ func actionString(a Action) string {
 	case DropOffer:
 		return "drop offer"
 	case Answer:
-		if a.Verdict == Full {
-			return fmt.Sprintf("answer %s: full", a.Offer.Joiner)
+		if a.Verdict != Accepted {
+			return fmt.Sprintf("answer %s: %s", a.Offer.Joiner, [...]string{Full: "full", OutOfReach: "out of reach"}[a.Verdict])
 		}
 		s := fmt.Sprintf("answer %s: accepted, path %v", a.Offer.Joiner, a.Path)
 		if a.Via != "" {

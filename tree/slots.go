@@ -13,6 +13,8 @@ type child struct {
 	up        bool      // linked, served
 	attached  bool      // has spoken
 	until     time.Time // when the promise lapses; zero once attached
+	since     time.Time // of the promise, or of its coming
+	promise   time.Time // until then its slots count though it is not ready
 	leaving   bool
 	suspect   bool      // somebody has lost it as a parent; until it speaks
 	takenIn   time.Time // when it came as a standby; zero: it came by an offer
@@ -21,14 +23,18 @@ type child struct {
 	blamedBy  NodeID    // the last of them
 	shunned   time.Time // gets no more children until then
 	slots     int       // as it claims
-	fresh     bool      // wants the next stamp
+	age       int       // minutes here, as it claims
+	reach     Reach
+	fresh     bool // wants the next stamp
 
 	layers  []uint32 // of its last sum
-	open    []uint32 // of its last sum, less what was handed down since
+	open    rooms    // of its last sum, less what was handed down since
 	subtree int
 	contact []byte
 	entries []Entry
-	num     uint64 // of the last offer handed down
+	num     uint64  // of the last offer handed down
+	ready   bool    // its sums count room; before, what it has promised counts
+	queue   []*held // handed to it before it was ready
 	handed  []handed
 }
 
@@ -36,6 +42,7 @@ type child struct {
 type handed struct {
 	num   uint64
 	level int
+	need  need
 	at    time.Time
 }
 
@@ -50,6 +57,8 @@ type held struct {
 	asked   bool     // the parent was
 	tried   []NodeID // children
 	at      time.Time
+	since   time.Time // of the joiner's first offer in a row
+	placed  bool      // accepted, or handed to a child that has not sent it back
 }
 
 func compareKid(c *child, n NodeID) int { return strings.Compare(string(c.node), string(n)) }
@@ -63,7 +72,7 @@ func (p *Peer) kid(n NodeID) *child {
 
 // offerReceived takes an offer from signalling.
 func (p *Peer) offerReceived(o Offer) {
-	if o.Joiner == "" || len(o.Joiner) > maxID || o.Slots < 0 || o.Slots > maxSlots || o.Purpose >= purposes || len(o.Avoid) > maxID || len(o.Raw) > maxRaw || o.Below < 0 || o.Below >= maxCount {
+	if o.Joiner == "" || len(o.Joiner) > maxID || o.Slots < 0 || o.Slots > maxSlots || o.Up < 0 || o.Reach.NAT >= nats || o.Purpose >= purposes || len(o.Avoid) > maxID || len(o.Raw) > maxRaw || o.Below < 0 || o.Below >= maxCount {
 		return
 	}
 	p.take(&held{offer: o, deepest: p.deepest(o)})
@@ -71,9 +80,10 @@ func (p *Peer) offerReceived(o Offer) {
 
 // deepest is how far an offer may fall. The joiner chose us by a head that may be old:
 // when a crowd does so, our subtree must not grow deep while others have room. The
-// root knows all there is, and orphans are better off near.
+// root knows all there is, orphans are better off near, and of what is open to those
+// behind a NAT heads say nothing.
 func (p *Peer) deepest(o Offer) int {
-	if p.cfg.Root || o.Below > 1 || o.Avoid != "" {
+	if p.cfg.Root || o.Below > 1 || o.Avoid != "" || needOf(o.Reach) > anyNode {
 		return maxPath
 	}
 	shallowest := maxPath
@@ -93,7 +103,7 @@ func (p *Peer) handedDown(m HandDown) {
 // take deals with an offer once, whatever carriers bring it.
 func (p *Peer) take(h *held) {
 	o := h.offer
-	if old := p.held[o.Joiner]; old != nil && o.ID <= old.offer.ID {
+	if old := p.held[o.Joiner]; old != nil && o.ID <= old.offer.ID || p.underWay(old, o) {
 		return
 	}
 	c := p.kid(o.Joiner)
@@ -111,6 +121,7 @@ func (p *Peer) take(h *held) {
 	}
 	if c := p.kid(o.Avoid); c != nil && o.Purpose == ToJoin {
 		c.suspect = true
+		p.unrest()
 		if o.Joiner != c.blamedBy {
 			c.blamedBy = o.Joiner
 			if c.blames++; c.blames >= shunFrom {
@@ -126,7 +137,10 @@ func (p *Peer) remember(h *held) {
 	if p.held == nil {
 		p.held = make(map[NodeID]*held)
 	}
-	h.at = p.now
+	h.at, h.since = p.now, p.now
+	if old := p.held[h.offer.Joiner]; old != nil && !old.placed && p.now.Before(old.at.Add(provisional)) {
+		h.since = old.since
+	}
 	for len(p.heldOrder) > 0 {
 		old := p.heldOrder[0]
 		if len(p.heldOrder) < maxHeld && p.now.Before(old.at.Add(offerMemory)) {
@@ -158,6 +172,7 @@ func (p *Peer) place(h *held) {
 		p.accept(h)
 		p.kid(h.offer.Joiner).displaces = true
 	case p.handUp(h):
+	case p.waitFor(h):
 	default:
 		p.refuse(h)
 	}
@@ -165,7 +180,7 @@ func (p *Peer) place(h *held) {
 
 func (p *Peer) canAccept(h *held) bool {
 	return p.free() > 0 && p.layer()+1 <= min(h.deepest, maxPath-1) &&
-		h.offer.Avoid != p.cfg.Self && p.kid(h.offer.Joiner) == nil && !p.isBanned(h.offer.Joiner)
+		h.offer.Avoid != p.cfg.Self && p.kid(h.offer.Joiner) == nil && !p.isBanned(h.offer.Joiner) && p.cfg.Reach.Meets(h.offer.Reach)
 }
 
 // above says whether we hang below node, so that it must not hang below us.
@@ -177,11 +192,20 @@ func (p *Peer) above(node NodeID) bool {
 }
 
 // free is how many slots neither have a child nor are promised.
-func (p *Peer) free() int { return max(p.slots-len(p.kids), 0) }
+func (p *Peer) free() int {
+	if p.wary() {
+		return p.waryFree()
+	}
+	return max(p.slots-len(p.kids), 0)
+}
 
 func (p *Peer) accept(h *held) {
 	o := h.offer
-	c := &child{node: o.Joiner, offer: o.ID, slots: o.Slots, until: p.now.Add(provisional)}
+	p.makeWay()
+	c := &child{
+		node: o.Joiner, offer: o.ID, slots: o.Slots, age: o.Up, reach: o.Reach, until: p.now.Add(provisional),
+		promise: p.now.Add(provisional), open: promised(o),
+	}
 	p.insertKid(c)
 	p.removeStandby(o.Joiner) // it is more now
 	p.accepted(h)
@@ -191,9 +215,13 @@ func (p *Peer) accept(h *held) {
 }
 
 func (p *Peer) insertKid(c *child) {
+	c.since = p.now
 	i, _ := slices.BinarySearchFunc(p.kids, c.node, compareKid)
 	p.kids = slices.Insert(p.kids, i, c)
 	p.hold()
+	if len(p.kids) == 1 {
+		p.lowBackup()
+	}
 	p.dirty = true
 }
 
@@ -202,39 +230,103 @@ func (p *Peer) handDown(h *held) bool {
 	var best *child
 	bestLevel := 0
 	for _, c := range p.kids {
-		if c.node == h.offer.Joiner || c.node == h.offer.Avoid || c.node == h.from || slices.Contains(h.tried, c.node) {
+		if c.node == h.offer.Joiner || c.node == h.offer.Avoid || c.node == h.from || !c.ready && !h.offer.newcomer() || slices.Contains(h.tried, c.node) {
 			continue
 		}
-		level := p.opening(c)
+		level := p.opening(c, c.needFor(h.offer.Reach))
 		if level < 0 || p.layer()+2+level > h.deepest {
 			continue
 		}
-		if best == nil || level < bestLevel ||
-			level == bestLevel && c.subtree+len(c.handed) < best.subtree+len(best.handed) {
+		if best == nil || level < bestLevel || level == bestLevel && (c.ready && !best.ready ||
+			c.ready == best.ready && c.subtree+len(c.handed) < best.subtree+len(best.handed)) {
 			best, bestLevel = c, level
 		}
 	}
 	if best == nil {
 		return false
 	}
-	best.num++
-	best.handed = append(best.handed, handed{best.num, bestLevel, p.now})
-	best.open[bestLevel]--
-	h.to = best.node
-	h.tried = append(h.tried, best.node)
-	p.dirty = true
-	p.send(best.node, HandDown{Num: best.num, Hops: h.hops + 1, Deepest: h.deepest, Offer: h.offer})
+	p.handTo(best, h, best.needFor(h.offer.Reach), bestLevel)
 	return true
 }
 
-// opening is the shallowest level of c's subtree that has a free slot (0: c's own),
-// or −1. A child that does not answer for what it was given gets no more.
-func (p *Peer) opening(c *child) int {
-	if !c.attached || c.leaving || c.suspect || p.now.Before(c.shunned) || len(c.handed) >= maxHanded ||
-		len(c.handed) > 0 && !p.now.Before(c.handed[0].at.Add(ackWait)) {
+// handTo hands an offer to a child, or lets it wait until the child can take it.
+func (p *Peer) handTo(c *child, h *held, n need, level int) {
+	c.num++
+	c.handed = append(c.handed, handed{c.num, level, n, p.now})
+	c.open.take(n, level)
+	h.to, h.placed = c.node, h.from == "" || h.up
+	h.tried = append(h.tried, c.node)
+	p.dirty = true
+	if !c.ready {
+		c.queue = append(c.queue, h)
+		return
+	}
+	p.send(c.node, HandDown{Num: c.num, Hops: h.hops + 1, Deepest: h.deepest, Offer: h.offer})
+}
+
+// promised is the room that an accepted joiner will have. It is counted while the link is
+// being made, else a crowd would have to wait at every layer until it is told of.
+func promised(o Offer) rooms {
+	r := rooms{[]uint32{uint32(o.Slots)}}
+	if s := o.Reach.serves(); s < openOnly {
+		r[s+1] = []uint32{0}
+	}
+	return r
+}
+
+// makeReady hands c what has waited for it.
+func (p *Peer) makeReady(c *child) {
+	c.ready, c.handed = true, nil
+	for _, h := range p.takeQueue(c) {
+		n := c.needFor(h.offer.Reach)
+		if level := c.open.first(n); level >= 0 {
+			p.handTo(c, h, n, level)
+		} else {
+			p.place(h)
+		}
+	}
+}
+
+// takeQueue empties c's queue of what still waits for a place.
+func (p *Peer) takeQueue(c *child) (out []*held) {
+	for _, h := range c.queue {
+		if p.held[h.offer.Joiner] == h && h.to == c.node {
+			h.to, h.placed = "", false
+			out = append(out, h)
+		}
+	}
+	c.queue = nil
+	return out
+}
+
+// opening is the shallowest level of c's subtree that has a free slot for n (0: c's own),
+// or −1.
+func (p *Peer) opening(c *child, n need) int {
+	if !p.mayHand(c) {
 		return -1
 	}
-	return slices.IndexFunc(c.open, func(n uint32) bool { return n > 0 })
+	return c.open.first(n)
+}
+
+// mayHand says whether offers may be handed to c: a child that does not answer for what
+// it was given gets no more.
+func (p *Peer) mayHand(c *child) bool {
+	if c.leaving || c.suspect || p.now.Before(c.shunned) || len(c.handed) >= maxHanded {
+		return false
+	}
+	if !c.ready {
+		return p.now.Before(c.promise) && !p.wary()
+	}
+	return len(c.handed) == 0 || p.now.Before(c.handed[0].at.Add(ackWait))
+}
+
+// needFor is what a joiner behind r needs of the openings below c. Who shares a site with
+// c may find others of that site there.
+func (c *child) needFor(r Reach) need {
+	if r.Site != 0 && r.Site == c.reach.Site {
+		return anyNode
+	}
+	return needOf(r)
 }
 
 // kidMessage takes what a child says.
@@ -300,15 +392,16 @@ func (p *Peer) dropKid(c *child, goodbye, linked bool) {
 	if linked {
 		p.release(c.node)
 	}
+	for _, h := range p.takeQueue(c) { // it has waited in vain
+		p.place(h)
+	}
 }
 
 // dropLate takes back slots from joiners that did not come.
 func (p *Peer) dropLate() {
 	for i := len(p.kids) - 1; i >= 0; i-- {
 		if c := p.kids[i]; !c.until.IsZero() && !p.now.Before(c.until) {
-			if !c.up {
-				p.banFor(c.node, banTime)
-			}
+			p.lapse(c.node)
 			p.dropKid(c, true, true)
 		}
 	}
@@ -326,7 +419,7 @@ func (p *Peer) pathMessage() Path {
 	for i := entryLayer + 1; i < len(hops)-pathContacts; i++ {
 		hops[i].Contact = nil
 	}
-	return Path{Stamp: p.stamp, Delay: p.delay(), Slots: p.strength(), Hops: hops}
+	return Path{Stamp: p.stamp, Delay: p.delay(), Slots: p.strength(), Hops: hops, Reach: p.cfg.Reach, Up: p.uptime()}
 }
 
 func (p *Peer) tellPath() {

@@ -46,8 +46,11 @@ func (p *Peer) bound() bool { return len(p.kids)+len(p.standbys) > 0 }
 // canStand says whether we may be the backup of an offer's joiner.
 func (p *Peer) canStand(h *held) bool {
 	o := h.offer
+	if s := p.standby(o.Joiner); s != nil && s.up { // it looks for another
+		return false
+	}
 	if o.Avoid == "" || o.Avoid == p.cfg.Self || o.Joiner == p.parent || p.kid(o.Joiner) != nil ||
-		p.isBackup(o.Joiner) || p.isBanned(o.Joiner) || p.layer()+1 > min(h.deepest, maxPath-1) || !p.roomFor(o.Joiner, o.Avoid) {
+		p.isBackup(o.Joiner) || p.isBanned(o.Joiner) || !p.cfg.Reach.Meets(o.Reach) || p.layer()+1 > min(h.deepest, maxPath-1) || !p.roomFor(o.Joiner, o.Avoid, p.standbysFor(h.deepest)) {
 		return false
 	}
 	for i, hop := range p.path {
@@ -58,8 +61,17 @@ func (p *Peer) canStand(h *held) bool {
 	return true
 }
 
-// roomFor says whether our standbys leave room for one more with that parent.
-func (p *Peer) roomFor(node, parent NodeID) bool {
+// standbysFor is how many standbys we take, the asker included. Half of the places are for
+// those at most two layers below us: whoever stands deeper finds others.
+func (p *Peer) standbysFor(deepest int) int {
+	if deepest > p.layer()+1 {
+		return p.slots * standbysPerSlot / 2
+	}
+	return p.slots * standbysPerSlot
+}
+
+// roomFor says whether most standbys leave room for one more with that parent.
+func (p *Peer) roomFor(node, parent NodeID, most int) bool {
 	all, same := 0, 0
 	for _, s := range p.standbys {
 		if s.node != node {
@@ -69,7 +81,7 @@ func (p *Peer) roomFor(node, parent NodeID) bool {
 			}
 		}
 	}
-	return all < standbysPerSlot*p.slots && same <= p.free()
+	return all < most && same <= p.free()
 }
 
 // stand promises to be a backup.
@@ -89,7 +101,7 @@ func (p *Peer) handStand(h *held) bool {
 	var may []*child
 	for _, c := range p.kids {
 		if c.node != h.from && c.node != o.Joiner && c.node != o.Avoid && c.attached && !c.leaving && !c.suspect &&
-			!slices.Contains(h.tried, c.node) {
+			c.reach.Meets(o.Reach) && !slices.Contains(h.tried, c.node) {
 			may = append(may, c)
 		}
 	}
@@ -118,17 +130,32 @@ func (p *Peer) standbyMessage(s *standby, m Message) {
 	switch m := m.(type) {
 	case Stand:
 		s.parent = m.Parent
-		if !p.roomFor(s.node, s.parent) {
+		if !p.roomFor(s.node, s.parent, p.slots*standbysPerSlot) {
 			p.dropStandby(s, true)
 		}
 	case Sum:
 		p.takeIn(s, m)
+	case HandUp:
+		p.askedByStandby(s, m)
 	case Fresh:
 		s.fresh = true
 		p.wantStamp()
 	case Gone:
 		p.dropStandby(s, false)
 	}
+}
+
+// askedByStandby answers a standby that would rather be a child: if a slot is free.
+func (p *Peer) askedByStandby(s *standby, m HandUp) {
+	h := &held{offer: m.Offer, from: s.node, up: true, hops: m.Hops, deepest: m.Deepest}
+	if m.Offer.Joiner != s.node || m.Offer.Purpose != ToMove || m.Offer.ID <= s.offer {
+		return
+	}
+	if p.attached() && p.leaveBy.IsZero() && !p.frozen() && !p.above(s.node) && p.canAccept(h) {
+		p.accept(h)
+		return
+	}
+	p.send(s.node, NoRoom{Joiner: s.node, Offer: m.Offer.ID})
 }
 
 // takeIn makes a standby that has lost its parent a child.
@@ -138,6 +165,7 @@ func (p *Peer) takeIn(s *standby, m Sum) {
 		return
 	}
 	c := &child{node: s.node, offer: s.offer, up: true, takenIn: p.now, fresh: s.fresh}
+	p.unrest()
 	p.insertKid(c)
 	p.removeStandby(s.node)
 	if lost := p.kid(s.parent); lost != nil {
@@ -152,7 +180,7 @@ func (p *Peer) stepBack(c *child, m Stand) {
 	i, _ := slices.BinarySearchFunc(p.kids, c.node, compareKid)
 	p.kids = slices.Delete(p.kids, i, i+1)
 	p.dirty = true
-	if s := p.standby(c.node); !p.roomFor(c.node, m.Parent) {
+	if s := p.standby(c.node); !p.roomFor(c.node, m.Parent, p.slots*standbysPerSlot) {
 		p.dropStandby(s, true)
 	}
 }

@@ -9,37 +9,49 @@ import (
 // yet are taken off.
 func (p *Peer) kidSum(c *child, m Sum) {
 	c.layers = m.Layers
-	c.open = slices.Clone(m.Open)
 	c.subtree = total(m.Layers)
-	c.slots = m.Slots
+	c.slots, c.reach, c.age = m.Slots, m.Reach, m.Up
 	c.contact = m.Contact
 	c.entries = m.Entries
+	p.dirty = true
+	if !c.ready && len(m.Open) == 0 {
+		return // it has still to attach
+	}
+	c.open = rooms{slices.Clone(m.Open)}
+	for i, open := range m.Strict {
+		if len(open) > 0 {
+			c.open[i+1] = slices.Clone(open)
+		}
+	}
+	if !c.ready {
+		p.makeReady(c)
+		return
+	}
 	done := 0
 	for done < len(c.handed) && c.handed[done].num <= m.Seen {
 		done++
 	}
 	c.handed = slices.Delete(c.handed, 0, done)
 	for _, h := range c.handed {
-		level := h.level
-		for level < len(c.open) && c.open[level] == 0 {
+		level, open := h.level, c.open.of(h.need)
+		for level < len(open) && open[level] == 0 {
 			level++
 		}
-		if level < len(c.open) {
-			c.open[level]--
-		}
+		c.open.take(h.need, level)
 	}
-	p.dirty = true
 }
 
 // sum is our account of our own subtree. Joining, there is no
 // room in it yet.
 func (p *Peer) sum(joining bool) Sum {
-	s := Sum{Slots: p.strength(), Layers: p.layers()}
+	s := Sum{Slots: p.strength(), Layers: p.layers(), Reach: p.cfg.Reach, Up: p.uptime()}
 	if joining {
 		return s
 	}
 	s.Seen = p.seenNum
-	s.Open = p.openings()
+	open := p.openings()
+	s.Open = open[anyNode]
+	copy(s.Strict[:], open[notStrict:])
 	if p.layer() <= entryLayer {
 		s.Contact = p.cfg.Contact
 	}
@@ -63,17 +75,31 @@ func (p *Peer) layers() []uint32 {
 }
 
 // openings counts free slots by level, our own first.
-func (p *Peer) openings() []uint32 {
+func (p *Peer) openings() rooms {
+	var out rooms
 	if !p.leaveBy.IsZero() {
-		return nil
+		return out
 	}
-	out := []uint32{uint32(min(p.free(), maxCount-1))}
-	for _, c := range p.kids {
-		if p.opening(c) >= 0 {
-			out = addShifted(out, c.open)
+	for n := range needs {
+		if n > anyNode && p.uniform(n) {
+			continue
+		}
+		out[n] = []uint32{0}
+		if n <= p.cfg.Reach.serves() {
+			out[n][0] = uint32(min(p.free(), maxCount-1))
+		}
+		for _, c := range p.kids {
+			if p.mayHand(c) && c.open.first(anyNode) >= 0 {
+				out[n] = addShifted(out[n], c.open.of(n))
+			}
 		}
 	}
 	return out
+}
+
+// uniform says that what will do for the next lesser need will do for n, here and below.
+func (p *Peer) uniform(n need) bool {
+	return p.cfg.Reach.serves() != n-1 && !slices.ContainsFunc(p.kids, func(c *child) bool { return c.open[n] != nil })
 }
 
 // addShifted adds what a child counts to what its parent counts, one level down.
@@ -102,13 +128,13 @@ func (p *Peer) subtree() int { return max(total(p.layers()), 1) }
 func (p *Peer) kidEntries() []Entry {
 	var out []Entry
 	for _, c := range p.kids {
-		if level := p.opening(c); level >= 0 {
+		if level := p.opening(c, anyNode); level >= 0 && c.ready {
 			out = append(out, Entry{
 				Node:    c.node,
 				Contact: c.contact,
 				Layer:   p.layer() + 1,
 				Opening: min(p.layer()+2+level, maxPath),
-				Free:    total(c.open),
+				Free:    total(c.open[anyNode]),
 			})
 		}
 	}

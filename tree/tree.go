@@ -28,6 +28,7 @@ type Config struct {
 	Slots   int    // children at most; 0 means DefaultSlots, negative means none
 	Contact []byte // opaque, ≤ 64 bytes: what a joiner needs to seal an offer to this node; ends up in heads
 	Seed    uint64 // for jitter and for the choice among equals
+	Reach   Reach  // who can link with this node; see SetReach
 
 	// AnswerWait is how long the answer to an offer may take before the next entry is
 	// asked; 0 means 1 s. By the DHT alone it takes longer.
@@ -71,6 +72,8 @@ type Offer struct {
 	Purpose Purpose
 	Below   int    // size of the joiner's own subtree, itself included: 1 for a newcomer
 	Slots   int    // children that the joiner would take, 255 at most
+	Reach   Reach  // of the joiner
+	Up      int    // minutes that the joiner has been here, 255 at most
 	Avoid   NodeID // the parent that the joiner has or has lost: neither asked nor handed to; empty: none
 	Raw     []byte // ≤ 1024 bytes
 }
@@ -79,12 +82,13 @@ type Offer struct {
 type Verdict uint8
 
 const (
-	Accepted Verdict = iota + 1 // From is willing to be the parent
-	Full                        // no room at or below the entry asked
+	Accepted   Verdict = iota + 1 // From is willing to be the parent
+	Full                          // no room at or below the entry asked
+	OutOfReach                    // there is room, but nobody there can link with the joiner (Reach)
 )
 
 // Event is something that happened; see the types that implement it.
-type Event interface{ event() }
+type Event interface{ apply(*Peer) }
 
 type (
 	// HeadSeen is a head newer than all before, from signalling.
@@ -117,6 +121,12 @@ type (
 	// Flowing says that the first packet of the stream has come from Peer since
 	// Attach, or since the last Silent or Starved of Peer.
 	Flowing struct{ Peer NodeID }
+	// Idle says that a linked child has not taken the stream for For. It is repeated while
+	// it is so.
+	Idle struct {
+		Peer NodeID
+		For  time.Duration
+	}
 	// Silent says that neither media nor heartbeat has come from an attached Peer for
 	// For, which is longer than its link's unevenness explains. It may be repeated while
 	// it is so.
@@ -132,9 +142,17 @@ type (
 	}
 	// Poor says that the link with Peer, parent or child, is clearly worse than others.
 	Poor struct{ Peer NodeID }
+	// Relocated says that this node has changed its network, or has slept: for some seconds
+	// links end on its own account, and whoever was at the other end may be asked again.
+	Relocated struct{}
 	// SetSlots changes how many children this node takes, counted as in Config.
 	// Children that are too many are asked to move, and stay until they have.
 	SetSlots struct{ Slots int }
+	// SetReach tells what has been found out about this node's NAT.
+	SetReach struct{ Reach Reach }
+	// SetSpeakers names the room's other speakers, the roots of its other trees (DESIGN 4):
+	// they have the first claim to layer 1. Those of before that are not named are it no more.
+	SetSpeakers struct{ Nodes []NodeID }
 	// Leave says that the user wants this node to go. A speaker goes at once: it tells
 	// its listeners that the stream is over, and waits for that to arrive, before.
 	Leave struct{}
@@ -155,6 +173,8 @@ type (
 		Below   int
 		Slots   int
 		Avoid   NodeID // goes into Offer.Avoid
+		Reach   Reach  // goes into Offer.Reach
+		Up      int    // goes into Offer.Up
 	}
 	// DropOffer gives up an offer of our own that has not led to a link.
 	DropOffer struct{ Offer OfferID }
@@ -196,19 +216,23 @@ type (
 	Left struct{}
 )
 
-func (HeadSeen) event()        {}
-func (OfferReceived) event()   {}
-func (AnswerReceived) event()  {}
-func (LinkUp) event()          {}
-func (LinkDown) event()        {}
-func (MessageReceived) event() {}
-func (Measured) event()        {}
-func (Flowing) event()         {}
-func (Silent) event()          {}
-func (Starved) event()         {}
-func (Poor) event()            {}
-func (SetSlots) event()        {}
-func (Leave) event()           {}
+func (e HeadSeen) apply(p *Peer)        { p.headSeen(e.Head) }
+func (e OfferReceived) apply(p *Peer)   { p.offerReceived(e.Offer) }
+func (e AnswerReceived) apply(p *Peer)  { p.answered(e) }
+func (e LinkUp) apply(p *Peer)          { p.linkUp(e.Peer) }
+func (e LinkDown) apply(p *Peer)        { p.linkDown(e.Peer) }
+func (e MessageReceived) apply(p *Peer) { p.message(e.From, e.Message) }
+func (e Measured) apply(p *Peer)        { p.measured(e.Peer, e.RTT) }
+func (e Flowing) apply(p *Peer)         { p.flowing(e.Peer) }
+func (e Idle) apply(p *Peer)            { p.idle(e.Peer, e.For) }
+func (e Silent) apply(p *Peer)          { p.silent(e.Peer, e.For) }
+func (e Starved) apply(p *Peer)         { p.starved(e.Peer, e.For) }
+func (e Poor) apply(p *Peer)            { p.poor(e.Peer) }
+func (Relocated) apply(p *Peer)         { p.relocated() }
+func (e SetSlots) apply(p *Peer)        { p.setSlots(e.Slots) }
+func (e SetReach) apply(p *Peer)        { p.cfg.Reach, p.dirty = e.Reach, true }
+func (e SetSpeakers) apply(p *Peer)     { p.setSpeakers(e.Nodes) }
+func (Leave) apply(p *Peer)             { p.leave() }
 
 func (SendOffer) action()   {}
 func (DropOffer) action()   {}

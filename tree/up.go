@@ -7,7 +7,7 @@ package tree
 // handedUp takes an offer of a child, or of one below it.
 func (p *Peer) handedUp(c *child, m HandUp) {
 	o := m.Offer
-	if old := p.held[o.Joiner]; old != nil && o.ID <= old.offer.ID {
+	if old := p.held[o.Joiner]; old != nil && o.ID <= old.offer.ID || p.underWay(old, o) {
 		return
 	}
 	if o.Joiner == p.cfg.Self {
@@ -39,7 +39,11 @@ func (p *Peer) handUp(h *held) bool {
 func (p *Peer) refuse(h *held) {
 	switch {
 	case h.from == "":
-		p.do(Answer{Offer: h.offer, Verdict: Full})
+		v := Full
+		if open := p.openings(); open.shut(needOf(h.offer.Reach)) {
+			v, p.outOfReach = OutOfReach, p.now
+		}
+		p.do(Answer{Offer: h.offer, Verdict: v})
 	case h.from == p.parent || p.kid(h.from) != nil:
 		p.send(h.from, NoRoom{Joiner: h.offer.Joiner, Offer: h.offer.ID})
 	}
@@ -53,7 +57,7 @@ func (p *Peer) accepted(h *held) {
 		a.Via = h.from
 	}
 	p.do(a)
-	h.offer.Raw = nil
+	h.offer.Raw, h.placed = nil, true
 }
 
 // reply passes an answer on, the way that the offer came.
@@ -71,7 +75,7 @@ func (p *Peer) reply(from NodeID, m Reply) {
 
 // noPlace is the word, from whom the offer was given to, that it found no place there.
 func (p *Peer) noPlace(from NodeID, m NoRoom) {
-	if m.Joiner == p.cfg.Self && from == p.parent && m.Offer != 0 {
+	if m.Joiner == p.cfg.Self && (from == p.parent || p.isBackup(from)) && m.Offer != 0 {
 		p.answered(AnswerReceived{Offer: m.Offer, From: from, Verdict: Full})
 		return
 	}
@@ -80,13 +84,9 @@ func (p *Peer) noPlace(from NodeID, m NoRoom) {
 		return
 	}
 	if c := p.kid(from); c != nil && h.offer.Purpose != ToStand {
-		for i := range c.open { // until its next sum
-			if p.layer()+2+i <= h.deepest {
-				c.open[i] = 0
-			}
-		}
+		c.open.none(c.needFor(h.offer.Reach), h.deepest-p.layer()-1) // until its next sum
 		p.dirty = true
 	}
-	h.to = ""
+	h.to, h.placed = "", false
 	p.place(h)
 }

@@ -19,6 +19,10 @@ type View struct {
 
 	PathDelay *time.Duration // of the stream from the root to here; nil: unknown
 	Head      Head
+
+	// OutOfReach says, of one that is not attached, that there is room but nobody there can
+	// link with it; of the speaker, that a joiner met that in the last minute.
+	OutOfReach bool
 }
 
 // ChildView is one child as its parent sees it.
@@ -41,6 +45,8 @@ func (p *Peer) View() View {
 		Below:    len(p.layers()) - 1,
 		Switches: p.switches,
 		Head:     p.head,
+
+		OutOfReach: !p.outOfReach.IsZero() && p.now.Sub(p.outOfReach) < time.Minute,
 	}
 	if b := p.backup; b != nil && b.up && b.told {
 		v.Backup = b.node

@@ -21,6 +21,7 @@ const (
 	maxBelow   = 4       // entries of a Sum
 	maxCount   = 1 << 31 // any count of nodes or slots stays below
 	maxSlots   = 255     // said of a node; it may have more
+	maxUp      = 255     // minutes
 	maxDelay   = time.Minute
 )
 
@@ -37,6 +38,8 @@ type (
 		Delay time.Duration // of the stream from the root to the sender; whole µs
 		Slots int           // of the sender, 255 at most
 		Hops  []Hop
+		Reach Reach // of the sender
+		Up    int   // minutes that the sender has been here, 255 at most
 	}
 	// Sum, child to parent: the subtree of the sender. Index 0 of both histograms is
 	// the sender, 1 its children, and so on.
@@ -47,8 +50,14 @@ type (
 		Open    []uint32 // free slots
 		Contact []byte   // of the sender; only near the top
 		Entries []Entry  // ≤ 4 of the sender's children; only near the top
+		Reach   Reach    // of the sender
+		Up      int      // minutes that the sender has been here, 255 at most
+		// Strict are those of Open that will do for a joiner behind a restricted NAT, and
+		// for one behind a symmetric NAT. Empty: all of the one before.
+		Strict [needs - 1][]uint32
 	}
-	// HeadDown, parent to child: a head newer than the last.
+	// HeadDown, parent to child: a head newer than the last. Without entries, those of the
+	// last hold on.
 	HeadDown struct {
 		Stamp uint64        // as in Path
 		Delay time.Duration // as in Path
@@ -145,6 +154,7 @@ func Marshal(s StreamID, m Message) []byte {
 			e.bytes([]byte(h.Node))
 			e.bytes(h.Contact)
 		}
+		e.standing(m.Reach, m.Up)
 	case Sum:
 		e.byte(typeSum)
 		e.uint(m.Seen)
@@ -153,6 +163,10 @@ func Marshal(s StreamID, m Message) []byte {
 		e.counts(m.Open)
 		e.bytes(m.Contact)
 		e.entries(m.Entries)
+		e.standing(m.Reach, m.Up)
+		for _, open := range m.Strict {
+			e.counts(open)
+		}
 	case HeadDown:
 		e.byte(typeHeadDown)
 		e.uint(m.Stamp)
@@ -224,16 +238,10 @@ func Unmarshal(b []byte) (StreamID, Message, error) {
 		for i := range p.Hops {
 			p.Hops[i] = Hop{Node: d.id(), Contact: d.bytes(maxContact)}
 		}
+		p.Reach, p.Up = d.standing()
 		m = p
 	case typeSum:
-		m = Sum{
-			Seen:    d.uint(1<<64 - 1),
-			Slots:   d.int(maxSlots),
-			Layers:  d.counts(),
-			Open:    d.counts(),
-			Contact: d.bytes(maxContact),
-			Entries: d.entries(maxBelow),
-		}
+		m = d.sum()
 	case typeHeadDown:
 		m = HeadDown{
 			Stamp: d.uint(1<<64 - 1),

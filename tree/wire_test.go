@@ -4,20 +4,23 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/watergy/waterfall/internal/golden"
 )
 
 var vectorStream = StreamID{0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f}
 
 // vectors are the messages of testdata/wire.txt, in its order.
 var vectors = []Message{
-	Path{Stamp: 300, Delay: 31500 * time.Microsecond, Slots: 4, Hops: []Hop{{Node: "root", Contact: []byte{1, 2}}, {Node: "up"}}},
+	Path{Stamp: 300, Delay: 31500 * time.Microsecond, Slots: 4, Hops: []Hop{{Node: "root", Contact: []byte{1, 2}}, {Node: "up"}},
+		Reach: Reach{NAT: NATOpen, Site: 300}, Up: 255},
 	Sum{Seen: 3, Slots: 4, Layers: []uint32{1, 4, 200}, Open: []uint32{0, 2, 800}, Contact: []byte{9},
-		Entries: []Entry{{Node: "kid", Contact: []byte{8}, Layer: 2, Opening: 3, Free: 5}}},
+		Entries: []Entry{{Node: "kid", Contact: []byte{8}, Layer: 2, Opening: 3, Free: 5}},
+		Reach:   Reach{NAT: NATRestricted, Site: 0x1234}, Up: 61, Strict: [2][]uint32{{0, 1, 700}, nil}},
 	HeadDown{Stamp: 7, Delay: 40 * time.Millisecond, Head: Head{Stream: vectorStream, Seq: 6, Layers: []uint32{1, 4}, Open: []uint32{0, 16}, Free: 16,
 		Entries: []Entry{{Node: "root", Contact: []byte{1, 2}, Layer: 0, Opening: 2, Free: 16}}}},
 	HandDown{Num: 1, Hops: 2, Deepest: 5, Offer: Offer{ID: 1000, Joiner: "new", Below: 1, Avoid: "old", Raw: []byte{0xde, 0xad}}},
@@ -26,7 +29,8 @@ var vectors = []Message{
 	Gone{},
 	Fresh{},
 	Beat{Stamp: 8, Delay: time.Microsecond},
-	HandUp{Hops: 1, Deepest: 4, Offer: Offer{ID: 1001, Joiner: "kid", Purpose: ToStand, Below: 3, Slots: 8, Avoid: "up", Raw: []byte{0xbe, 0xef}}},
+	HandUp{Hops: 1, Deepest: 4, Offer: Offer{ID: 1001, Joiner: "kid", Purpose: ToStand, Below: 3, Slots: 8, Avoid: "up", Raw: []byte{0xbe, 0xef},
+		Reach: Reach{NAT: NATSymmetric, Site: 5}, Up: 2}},
 	Reply{Joiner: "kid", Offer: 1001, Raw: []byte{1, 2, 3}},
 	Stand{Parent: "up"},
 	Move{},
@@ -35,11 +39,7 @@ var vectors = []Message{
 // TestVectors holds Marshal and Unmarshal to the bytes that are written down.
 func TestVectors(t *testing.T) {
 	const file = "testdata/wire.txt"
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, rest, ok := strings.Cut(string(text), "\nTest vectors")
+	head, rest, ok := strings.Cut(golden.Read(t, file), "\nTest vectors")
 	if !ok {
 		t.Fatalf("%s has no test vectors", file)
 	}
@@ -53,13 +53,7 @@ func TestVectors(t *testing.T) {
 			t.Errorf("%T came back as %+v of %x, %v", m, got, s, err)
 		}
 	}
-	if *rewrite {
-		if err := os.WriteFile(file, []byte(out), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if out != string(text) {
-		t.Errorf("%s: %s", file, firstDifference(out, string(text)))
-	}
+	golden.Compare(t, file, out)
 }
 
 func TestUnmarshalRefuses(t *testing.T) {
@@ -107,13 +101,15 @@ func TestLargestFits(t *testing.T) {
 	for range maxPath - 1 {
 		p.path = append(p.path, Hop{id, contact})
 	}
+	reach := Reach{NATSymmetric, 1<<16 - 1}
+	largest := Offer{1 << 63, id, ToStand, maxCount - 1, maxSlots, reach, maxUp, id, make([]byte, maxRaw)}
 	for _, m := range []Message{
 		func() Path { m := p.pathMessage(); m.Delay, m.Slots = maxDelay, maxSlots; return m }(),
-		HandUp{maxPath, maxPath, Offer{1 << 63, id, ToStand, maxCount - 1, maxSlots, id, make([]byte, maxRaw)}},
+		HandUp{maxPath, maxPath, largest},
 		Reply{id, 1 << 63, make([]byte, maxReply)},
-		Sum{1 << 63, maxSlots, counts, counts, contact, entries[:maxBelow]},
+		Sum{1 << 63, maxSlots, counts, counts, contact, entries[:maxBelow], reach, maxUp, [2][]uint32{counts, counts}},
 		HeadDown{1 << 63, maxDelay, Head{Seq: 1 << 63, Entries: entries, Layers: counts, Open: counts, Free: maxCount - 1}},
-		HandDown{1 << 63, maxPath, maxPath, Offer{1 << 63, id, ToStand, maxCount - 1, maxSlots, id, make([]byte, maxRaw)}},
+		HandDown{1 << 63, maxPath, maxPath, largest},
 	} {
 		b := Marshal(vectorStream, m)
 		if len(b) > MaxMessage {

@@ -11,8 +11,12 @@ import (
 )
 
 // bootstrapListen are the addresses of a volunteer that names none: the port must stay
-// the same, since the address is in people's tickets.
-var bootstrapListen = [...]string{"/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/udp/4001/quic-v1"}
+// the same, since the address is in people's tickets. TCP and WebSocket share a port.
+var bootstrapListen = [...]string{
+	"/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/udp/4001/quic-v1",
+	"/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001",
+	"/ip4/0.0.0.0/tcp/4001/ws", "/ip6/::/tcp/4001/ws",
+}
 
 func bootstrapCommand() *cobra.Command {
 	var f nodeFlags
@@ -34,6 +38,9 @@ others give to --bootstrap.`,
 const frugalGC = 50
 
 func runBootstrap(cmd *cobra.Command, f *nodeFlags) (err error) {
+	if f.metered {
+		return usagef("--metered: a bootstrap node serves others all day (hint: volunteer where traffic is not counted)")
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(frugalGC)
 	}

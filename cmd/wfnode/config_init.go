@@ -72,7 +72,7 @@ func configTemplate(root *cobra.Command) []byte {
 	flags := map[string]*pflag.Flag{}
 	used := map[string][]string{}
 	for _, cmd := range root.Commands() {
-		if !slices.Contains([]string{"join", "speak", "bootstrap"}, cmd.Name()) {
+		if !slices.Contains([]string{"run", "join", "speak", "bootstrap"}, cmd.Name()) {
 			continue
 		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -96,8 +96,8 @@ func configTemplate(root *cobra.Command) []byte {
 		f := flags[name]
 		value, usage := pflag.UnquoteUsage(f)
 		only := ""
-		if len(used[name]) < 3 {
-			only = " (" + strings.Join(used[name], " and ") + ")"
+		if len(used[name]) < 4 {
+			only = " (" + strings.Join(used[name], ", ") + ")"
 		}
 		fmt.Fprintf(&b, "\n# %s%s\n#%s = %s\n", usage, only, name, tomlDefault(f, value))
 	}

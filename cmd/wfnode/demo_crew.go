@@ -105,7 +105,7 @@ func newCrew(dir string) (*crew, error) {
 func (c *crew) run(name, command string, args ...string) (*proc, error) {
 	all := append([]string{
 		command, "--home", demoHome(c.dir, name), "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--mdns=false",
-		"--stun", "none", "--console", "127.0.0.1:0", "--json",
+		"--stun", "none", "--console", "127.0.0.1:0", "--yes", "--json",
 	}, args...)
 	p := &proc{name: name, started: time.Now(), gone: make(chan struct{}), cmd: exec.Command(c.exe, all...)}
 	p.cmd.Env = demoEnv(os.Environ())
@@ -202,6 +202,41 @@ func (c *crew) stop() {
 		}
 		c.readers.Wait()
 	})
+}
+
+// until takes events until done; no process may end before.
+func (c *crew) until(ctx context.Context, done func() bool) error {
+	for !done() {
+		select {
+		case ev := <-c.events:
+			if ev.ended {
+				return fmt.Errorf("%s has ended: %s", ev.proc.name, ev.proc.lastWords())
+			}
+			ev.proc.note(ev)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// joined waits until p tells how its join went.
+func (c *crew) joined(ctx context.Context, p *proc) (*node.JoinStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, crewGrace)
+	defer cancel()
+	tick := time.NewTicker(lookTime / 20)
+	defer tick.Stop()
+	for {
+		v := c.look(ctx, []place{{name: p.name, console: p.console}})[0]
+		if j := v.join; j != nil && j.AnswerMS != nil && j.FirstPacketMS != nil && j.FirstFrameMS != nil {
+			return j, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s does not say how it joined: %w", p.name, ctx.Err())
+		}
+	}
 }
 
 // place is where to look for a node.

@@ -169,6 +169,10 @@ func (r *diagnosis) conclude(udp, boot grade) {
 		r.Verdict = "this machine cannot take part: UDP does not get out"
 	case boot == bad:
 		r.Verdict = "this machine cannot take part: no bootstrap node can be reached"
+	case udp == fair && boot == unknown:
+		r.Verdict = "this machine can take part on its own network; nothing beyond it was reached"
+	case udp == unknown && boot == unknown:
+		r.Verdict = "this machine can take part as far as it knows; nothing beyond it was asked"
 	case !r.Relay:
 		r.Verdict = "this machine can listen; its uplink is too slow to pass on"
 	case r.NAT == "symmetric":

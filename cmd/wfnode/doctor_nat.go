@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -13,28 +14,22 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pion/stun/v3"
+	"github.com/watergy/waterfall/stream/link"
 )
 
 const (
-	probeTime   = 2 * time.Second        // for all STUN servers together
-	probeAgain  = 300 * time.Millisecond // a request is repeated
+	probeTime   = 2 * time.Second // for all STUN servers together
 	hairpinTime = 600 * time.Millisecond
 )
 
 // probe is what STUN servers said to one socket.
 type probe struct {
 	asked    int
-	answers  []probeAnswer
+	answers  []link.Mapping
 	local    []netip.Addr // this machine's addresses
 	hairpin  bool
 	hairpins bool // whether that was tried
 	err      error
-}
-
-type probeAnswer struct {
-	server, mapped netip.AddrPort
-	took           time.Duration
 }
 
 // probe4 asks all servers from one IPv4 socket: a NAT that shows them different ports
@@ -53,53 +48,21 @@ func probe4(ctx context.Context, servers []string) probe {
 	p.answers, p.err = askSTUN(ctx, conn, "ip4", servers)
 	if len(p.answers) > 0 {
 		p.hairpins = true
-		p.hairpin = hairpins(ctx, conn, p.answers[0].mapped)
+		p.hairpin = hairpins(ctx, conn, p.answers[0].Mapped)
 	}
 	return p
 }
 
-// askSTUN sends binding requests to every server from conn, again while no answer
-// comes, and takes the answers.
-func askSTUN(ctx context.Context, conn *net.UDPConn, family string, servers []string) ([]probeAnswer, error) {
+// askSTUN asks every server from conn which address it sees.
+func askSTUN(ctx context.Context, conn *net.UDPConn, family string, servers []string) ([]link.Mapping, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	open, err := resolveAll(ctx, family, servers)
 	if len(open) == 0 {
 		return nil, err
 	}
-	requests := map[[stun.TransactionIDSize]byte]netip.AddrPort{}
-	for _, at := range open {
-		requests[stun.NewTransactionID()] = at
-	}
-	start := time.Now()
-	var answers []probeAnswer
-	buf := make([]byte, maxSTUN)
-	for ctx.Err() == nil && len(requests) > 0 {
-		for id, to := range requests {
-			m, err := stun.Build(stun.NewTransactionIDSetter(id), stun.BindingRequest)
-			if err != nil {
-				return answers, err
-			}
-			conn.WriteToUDPAddrPort(m.Raw, to) // no way there: no answer either
-		}
-		conn.SetReadDeadline(time.Now().Add(probeAgain))
-		for len(requests) > 0 {
-			n, from, err := conn.ReadFromUDPAddrPort(buf)
-			if err != nil {
-				break
-			}
-			mapped, id, err := readBinding(buf[:n])
-			if server, ok := requests[id]; err == nil && ok && unmapped(from) == unmapped(server) {
-				delete(requests, id)
-				answers = append(answers, probeAnswer{unmapped(server), mapped, time.Since(start)})
-			}
-		}
-	}
-	conn.SetReadDeadline(time.Time{})
-	if len(answers) == 0 && err == nil {
-		err = errors.New("no STUN server answers")
-	}
-	return answers, err
+	answers, asked := link.AskSTUN(ctx, conn, open)
+	return answers, cmp.Or(err, asked)
 }
 
 // resolveAll looks the servers up together; one that has no address is left out.
@@ -133,33 +96,6 @@ func resolveAll(ctx context.Context, family string, servers []string) ([]netip.A
 	return slices.Compact(found), errors.Join(errs...)
 }
 
-// readBinding reads a STUN success response.
-func readBinding(b []byte) (mapped netip.AddrPort, id [stun.TransactionIDSize]byte, err error) {
-	if !stun.IsMessage(b) {
-		return mapped, id, errors.New("not STUN")
-	}
-	m := &stun.Message{Raw: slices.Clone(b)}
-	if err := m.Decode(); err != nil {
-		return mapped, id, err
-	}
-	var x stun.XORMappedAddress
-	if m.Type != stun.BindingSuccess {
-		return mapped, id, errors.New("no success")
-	}
-	if err := x.GetFrom(m); err != nil {
-		return mapped, id, err
-	}
-	ip, ok := netip.AddrFromSlice(x.IP)
-	if !ok || x.Port < 1 || x.Port > 65535 {
-		return mapped, id, errors.New("no address")
-	}
-	return netip.AddrPortFrom(ip.Unmap(), uint16(x.Port)), m.TransactionID, nil
-}
-
-func unmapped(a netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-}
-
 // hairpins finds out whether the NAT lets this machine reach itself by its public
 // address, as two nodes of one household must to meet there (RFC 4787, section 6).
 func hairpins(ctx context.Context, conn *net.UDPConn, mapped netip.AddrPort) bool {
@@ -190,27 +126,15 @@ func hairpins(ctx context.Context, conn *net.UDPConn, mapped netip.AddrPort) boo
 }
 
 // kind is how the NAT maps: none, cone (the same for everybody), symmetric, unknown.
-func (p probe) kind() string {
-	switch {
-	case len(p.answers) == 0:
-		return "unknown"
-	case slices.Contains(p.local, p.answers[0].mapped.Addr()):
-		return "none"
-	case len(p.answers) == 1:
-		return "unknown"
-	}
-	for _, a := range p.answers[1:] {
-		if a.mapped != p.answers[0].mapped {
-			return "symmetric"
-		}
-	}
-	return "cone"
-}
+func (p probe) kind() string { return link.KindOf(p.answers, p.local).String() }
 
 func (p probe) judgeUDP() finding {
 	f := finding{Name: "udp", Grade: unknown, Found: "no STUN server was asked"}
 	switch {
 	case p.asked == 0:
+	case len(p.answers) == 0 && onlyNames(p.err):
+		f.Grade, f.Found = fair, "no STUN server's name can be looked up"
+		f.Advice = "is this machine on the internet? On a LAN alone nodes find each other all the same"
 	case len(p.answers) == 0:
 		f.Grade, f.Found = bad, fmt.Sprintf("none of %d STUN servers answers", p.asked)
 		if p.err != nil {
@@ -219,23 +143,32 @@ func (p probe) judgeUDP() finding {
 		f.Advice = "let UDP out in the firewall, or try another network; if only these servers are down, name another with --stun HOST:PORT"
 	default:
 		f.Grade = good
-		f.Found = fmt.Sprintf("%d of %d STUN servers answer, the fastest after %d ms", len(p.answers), p.asked, p.answers[0].took.Milliseconds())
+		f.Found = fmt.Sprintf("%d of %d STUN servers answer, the fastest after %d ms", len(p.answers), p.asked, p.answers[0].Took.Milliseconds())
 	}
 	return f
+}
+
+// onlyNames says whether all that went wrong is that names have no address.
+func onlyNames(err error) bool {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(all.Unwrap(), func(err error) bool { return !onlyNames(err) })
+	}
+	var dns *net.DNSError
+	return errors.As(err, &dns)
 }
 
 func (p probe) judgeNAT() finding {
 	f := finding{Name: "nat", Grade: unknown, Found: "not known without two STUN servers that answer"}
 	switch p.kind() {
 	case "none":
-		f.Grade, f.Found = good, fmt.Sprintf("none: %s is this machine's own address", p.answers[0].mapped.Addr())
+		f.Grade, f.Found = good, fmt.Sprintf("none: %s is this machine's own address", p.answers[0].Mapped.Addr())
 	case "cone":
-		f.Grade, f.Found = good, fmt.Sprintf("everybody sees the same address, %s", p.answers[0].mapped)
+		f.Grade, f.Found = good, fmt.Sprintf("everybody sees the same address, %s", p.answers[0].Mapped)
 	case "symmetric":
 		f.Grade = fair
 		var seen []string
 		for _, a := range p.answers {
-			seen = append(seen, a.mapped.String())
+			seen = append(seen, a.Mapped.String())
 		}
 		f.Found = "symmetric, another address for everyone who is asked: " + strings.Join(seen, ", ")
 		f.Advice = "you can listen; to pass on to others behind NATs, forward UDP ports to this machine and use --media-ports A-B"
@@ -271,7 +204,7 @@ func judgeIPv6(ctx context.Context, servers []string) finding {
 		f.Grade, f.Found = fair, "not from here; IPv4 is enough"
 		return f
 	}
-	f.Grade, f.Found = good, fmt.Sprintf("reached as %s", answers[0].mapped.Addr())
+	f.Grade, f.Found = good, fmt.Sprintf("reached as %s", answers[0].Mapped.Addr())
 	return f
 }
 

@@ -12,12 +12,15 @@ import (
 	"github.com/watergy/waterfall/node"
 )
 
-// streamRate is what one child is reckoned to take of --uplink: a stream of 2.5 Mbit/s,
+// streamRate is what one child is reckoned to take of a measured uplink: a stream of 2.5 Mbit/s,
 // the rate that the documentation's figures are for.
 const streamRate = 2.5e6
 
 // maxSlots bounds --slots: beyond it a process is more likely mistaken than that strong.
 const maxSlots = 256
+
+// maxViewers bounds --viewers likewise.
+const maxViewers = 10_000
 
 // homeFlags are those of every command that uses a home directory.
 type homeFlags struct {
@@ -91,11 +94,14 @@ type nodeFlags struct {
 	keyFlags
 	stun                  []string
 	console, rtsp, uplink string
-	slots                 int
+	slots, viewers        int
 	mediaPorts, history   string
 	tokenFile, stunListen string
-	json, pprof           bool
-	noRelay               bool // of join only
+	json, pprof, mapPorts bool
+	metered, yes          bool
+	noRelay               bool // not of a bootstrap node
+	asks                  bool // whoever runs this node is asked whether it may pass on what others speak …
+	alone                 bool // … but only where others may
 }
 
 func (f *nodeFlags) add(fs *pflag.FlagSet) {
@@ -107,9 +113,13 @@ func (f *nodeFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&f.slots, "slots", 4, "how many nodes to pass a stream on to; 0 for none")
 	fs.StringVar(&f.uplink, "uplink", "", "`RATE` that may be sent, like 10mbps: a slot for each 2.5 Mbit/s unless --slots is given")
 	fs.StringVar(&f.mediaPorts, "media-ports", "", "range of UDP ports `A-B` for media links (default: any)")
+	fs.BoolVar(&f.mapPorts, "map-ports", true, "ask the router to open our ports, by UPnP or NAT-PMP (for media: the first 64 of --media-ports)")
 	fs.StringVar(&f.history, "history", "16MiB", "memory for each stream's last packets")
+	fs.IntVar(&f.viewers, "viewers", 256, "how many browsers and players this node plays to at once; 0 for none")
 	fs.StringVar(&f.tokenFile, "token-file", "", "`FILE` with the token that WHIP and API ask for; needed for a console beyond loopback")
 	fs.StringVar(&f.stunListen, "stun-listen", "", "`ADDR` where a bootstrap node answers STUN, or none (default: port 3478)")
+	fs.BoolVar(&f.metered, "metered", false, "the network costs by volume: pass on nothing of others (a speaker: feed one node), serve no DHT")
+	fs.BoolVar(&f.yes, "yes", false, "agree to passing on what others speak, without being asked")
 	fs.BoolVar(&f.pprof, "pprof", false, "serve Go's profiles on the console, at /debug/pprof/")
 	fs.BoolVar(&f.json, "json", false, "one JSON object per event on standard output")
 	f.keyFlags.add(fs)
@@ -119,7 +129,7 @@ func (f *nodeFlags) add(fs *pflag.FlagSet) {
 func (f *nodeFlags) nodeConfig(cmd *cobra.Command, n network) (node.Config, error) {
 	c := node.Config{
 		Listen: n.listen, Bootstrap: n.contacts, MDNS: n.mdns, Signal: n.signal,
-		Version: buildVersion(), Log: n.log,
+		MapPorts: f.mapPorts, Metered: f.metered, OwnOnly: f.noRelay || f.metered, Version: buildVersion(), Log: n.log,
 	}
 	var err error
 	if c.STUN, err = stunServers(f.stun, n.bootstrap); err != nil {
@@ -128,11 +138,22 @@ func (f *nodeFlags) nodeConfig(cmd *cobra.Command, n network) (node.Config, erro
 	if c.Slots, err = f.slotCount(cmd.Flags().Changed("slots")); err != nil {
 		return c, err
 	}
+	if c.Uplink, err = f.uplinkRate(); err != nil {
+		return c, err
+	}
 	if c.MediaPortMin, c.MediaPortMax, err = parsePorts(f.mediaPorts); err != nil {
 		return c, usagef("--media-ports: %w", err)
 	}
 	if c.HistoryBytes, err = parseSize(f.history); err != nil {
 		return c, usagef("--history: %w", err)
+	}
+	switch {
+	case f.viewers < 0 || f.viewers > maxViewers:
+		return c, usagef("--viewers %d is out of range (hint: 0 to %d)", f.viewers, maxViewers)
+	case f.viewers == 0:
+		c.Viewers = -1
+	default:
+		c.Viewers = f.viewers
 	}
 	if c.HistoryBytes < 1<<20 {
 		return c, usagef("--history %s is too small (hint: 1MiB at least, 16MiB is well)", f.history)
@@ -140,23 +161,35 @@ func (f *nodeFlags) nodeConfig(cmd *cobra.Command, n network) (node.Config, erro
 	return c, nil
 }
 
-// slotCount is node.Config's Slots: given, or reckoned from the uplink.
+// addRelay adds the flags of the commands whose node may pass on what others speak.
+func (f *nodeFlags) addRelay(fs *pflag.FlagSet) {
+	f.asks = true
+	fs.BoolVar(&f.noRelay, "no-relay", false, "do not pass on what others speak")
+}
+
+// slotCount is node.Config's Slots: given, or 0 for as many as the uplink carries.
 func (f *nodeFlags) slotCount(given bool) (int, error) {
-	slots := f.slots
-	if f.uplink != "" {
-		rate, err := parseRate(f.uplink)
-		if err != nil {
-			return 0, usagef("--uplink: %w", err)
-		}
-		if !given {
-			slots = min(int(rate/streamRate), maxSlots)
-		}
-	}
-	if slots < 0 || slots > maxSlots {
-		return 0, usagef("--slots %d is out of range (hint: 0 to %d)", slots, maxSlots)
-	}
-	if slots == 0 || f.noRelay {
+	switch {
+	case f.slots < 0 || f.slots > maxSlots:
+		return 0, usagef("--slots %d is out of range (hint: 0 to %d)", f.slots, maxSlots)
+	case given && f.slots == 0:
 		return -1, nil
+	case given:
+		return f.slots, nil
+	case f.metered:
+		return 1, nil
 	}
-	return slots, nil
+	return 0, nil
+}
+
+// uplinkRate is node.Config's Uplink.
+func (f *nodeFlags) uplinkRate() (float64, error) {
+	if f.uplink == "" {
+		return 0, nil
+	}
+	rate, err := parseRate(f.uplink)
+	if err != nil {
+		return 0, usagef("--uplink: %w", err)
+	}
+	return rate, nil
 }

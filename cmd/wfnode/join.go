@@ -48,7 +48,7 @@ streams on to other listeners. The picture is on the console's page.`,
 	cmd.Flags().StringVar(&f.record, "record", "", "`FILE`.mkv or .webm to record into")
 	cmd.Flags().DurationVar(&f.delay, "delay", 0, "play this much later, to hide what goes wrong above")
 	cmd.Flags().BoolVar(&f.open, "open", false, "open the console's page in a browser")
-	cmd.Flags().BoolVar(&f.noRelay, "no-relay", false, "do not pass on")
+	f.addRelay(cmd.Flags())
 	return cmd
 }
 
@@ -87,9 +87,6 @@ func (f *joinFlags) run(cmd *cobra.Command, arg string) (err error) {
 	if len(n.contacts) == 0 && !n.mdns && (isNone(f.bootstrap) || len(remembered(h, n.log)) == 0) {
 		return usagef("nobody to ask for the room: no bootstrap node is known, and --mdns is off (hint: --bootstrap MULTIADDR, or the ticket instead of the bare ID)")
 	}
-	if err := f.load(cmd); err != nil {
-		return err
-	}
 	r, err := f.startNode(cmd, n, nil)
 	if err != nil {
 		return err
@@ -105,9 +102,8 @@ func (f *joinFlags) run(cmd *cobra.Command, arg string) (err error) {
 	}
 	r.out.say("room", room.ID.String())
 	r.out.say("ticket", r.node.Ticket(room).String())
-	r.out.say("ready", "")
 	return r.until(ctx, "no one is speaking in the room yet; this node waits", func(ctx context.Context) error {
-		return r.node.Join(ctx, node.JoinConfig{Room: room, Record: f.record, Delay: f.delay})
+		return r.node.Join(ctx, node.JoinConfig{Room: room, Record: f.record, Delay: f.delay, Inside: r.ready})
 	})
 }
 

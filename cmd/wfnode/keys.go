@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"unicode/utf8"
 
@@ -115,16 +116,27 @@ func readPassword(cmd *cobra.Command, path, prompt string) ([]byte, error) {
 
 func onTerminal() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
 
-// askTerminal asks without showing what is typed. The question goes to standard error:
-// standard output may be read by a program.
+// askTerminal asks without showing what is typed, from before the question is to be seen.
+// The question goes to standard error: standard output may be read by a program.
 func askTerminal(prompt string) ([]byte, error) {
-	fmt.Fprint(os.Stderr, prompt)
-	b, err := term.ReadPassword(int(os.Stdin.Fd()))
-	fmt.Fprintln(os.Stderr)
+	fd := int(os.Stdin.Fd())
+	before, err := term.MakeRaw(fd)
 	if err != nil {
 		return nil, fmt.Errorf("read from the terminal: %w", err)
 	}
-	return b, nil
+	defer term.Restore(fd, before)
+	both := struct {
+		io.Reader
+		io.Writer
+	}{os.Stdin, os.Stderr}
+	text, err := term.NewTerminal(both, "").ReadPassword(prompt)
+	if errors.Is(err, io.EOF) { // Ctrl-C and Ctrl-D
+		return nil, usagef("nothing was typed (hint: name a file that holds it)")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read from the terminal: %w", err)
+	}
+	return []byte(text), nil
 }
 
 // readLimited reads a file of at most limit bytes.

@@ -53,10 +53,11 @@ WFNODE_MEDIA_PORTS), then from config.toml in the home directory (media-ports = 
 		RunE:              showHelp,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w (hint: %s --help)", err, cmd.CommandPath())
+		msg, _, _ := strings.Cut(err.Error(), ": strconv.") // which says the same in Go's words
+		return usagef("%s (hint: %s --help)", msg, cmd.CommandPath())
 	})
 	root.AddCommand(
-		createCommand(), speakCommand(), joinCommand(), bootstrapCommand(), demoCommand(),
+		runCommand(), createCommand(), speakCommand(), joinCommand(), bootstrapCommand(), demoCommand(),
 		statusCommand(), topCommand(), doctorCommand(), roomCommand(), configCommand(), benchCommand(), idCommand(), versionCommand(),
 	)
 	complete(root)

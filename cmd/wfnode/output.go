@@ -27,16 +27,20 @@ func newOutput(cmd *cobra.Command, asJSON bool) *output {
 
 // warn tells of trouble that the command goes on in spite of: on standard error, with
 // --json an event as well.
-func (o *output) warn(what string, err error) {
-	msg, hint := splitHint(err.Error())
-	msg = what + ": " + msg
+func (o *output) warn(what string, err error) { o.tell("warning", what+": "+err.Error()) }
+
+// notice tells what a person should know, as warn does.
+func (o *output) notice(text string) { o.tell("notice", text) }
+
+func (o *output) tell(kind, text string) {
+	msg, hint := splitHint(text)
 	if o.json {
-		o.say("warning", msg)
+		o.say(kind, msg)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.wipe()
-	fmt.Fprintln(o.errs, "wfnode: warning:", msg)
+	fmt.Fprintf(o.errs, "wfnode: %s: %s\n", kind, msg)
 	if hint != "" {
 		fmt.Fprintln(o.errs, "hint:", hint)
 	}

@@ -58,6 +58,9 @@ func roomListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(rooms) == 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "wfnode: no room was made here yet\nhint: wfnode create --name NAME")
+			}
 			w := cmd.OutOrStdout()
 			for _, r := range rooms {
 				t, err := ownTarget(r)

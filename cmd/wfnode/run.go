@@ -22,14 +22,21 @@ type running struct {
 	out     *output
 	node    *node.Node
 	console *console.Server
+	asks    bool   // the flags leave it to the person whether this node passes on
+	relays  bool   // it does
+	notice  string // of what passing on means, or that nothing is; "": nothing to say
+	lobby   *lobby // what the page does with rooms; nil: nothing
 	rtsp    net.Listener
 	forget  context.CancelFunc // ends remember
 	written chan struct{}      // closed when that has ended
 }
 
-// startNode runs a node as the flags say, and prints the lines that are true by then.
+// startNode reads the keys, runs a node as the flags say, and prints the lines that are true by then.
 // alter may change the configuration that the flags make.
 func (f *nodeFlags) startNode(cmd *cobra.Command, n network, alter func(*node.Config)) (*running, error) {
+	if err := f.load(cmd); err != nil {
+		return nil, err
+	}
 	r := &running{out: newOutput(cmd, f.json)}
 	cfg, err := f.nodeConfig(cmd, n)
 	if err != nil {
@@ -38,13 +45,27 @@ func (f *nodeFlags) startNode(cmd *cobra.Command, n network, alter func(*node.Co
 	if alter != nil {
 		alter(&cfg)
 	}
-	if err := r.start(cmd.Context(), f, cfg); err != nil {
+	if err := r.start(cmd.Context(), f, n, cfg); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil
 }
 
-func (r *running) start(ctx context.Context, f *nodeFlags, cfg node.Config) (err error) {
+// ready says that the node does its job from now on, and what passing on means: nothing has
+// been passed on yet.
+func (r *running) ready() {
+	if r.notice != "" {
+		r.out.notice(r.notice)
+		if r.relays {
+			if err := r.home.SetConsent(home.Told); err != nil {
+				r.out.warn("this will be said again", err)
+			}
+		}
+	}
+	r.out.say("ready", "")
+}
+
+func (r *running) start(ctx context.Context, f *nodeFlags, n network, cfg node.Config) (err error) {
 	if r.home, err = home.Open(f.dir); err != nil {
 		return err
 	}
@@ -64,6 +85,13 @@ func (r *running) start(ctx context.Context, f *nodeFlags, cfg node.Config) (err
 	if r.rtsp, err = listen("rtsp", f.rtsp); err != nil {
 		return errors.Join(err, closeListener(web))
 	}
+	cfg.Recordings = r.home.RecordingsDir()
+	if r.asks = f.asks && cfg.Slots >= 0 && !cfg.OwnOnly; r.asks {
+		if err := r.askRelay(ctx, f, !f.alone); err != nil {
+			return err
+		}
+		cfg.OwnOnly = !r.relays
+	}
 	if r.node, err = node.New(ctx, cfg); err != nil {
 		return errors.Join(portError(err, "listen"), closeListener(web), closeListener(r.rtsp))
 	}
@@ -73,7 +101,7 @@ func (r *running) start(ctx context.Context, f *nodeFlags, cfg node.Config) (err
 		r.out.say("address", a.String())
 	}
 	if web != nil {
-		if err := r.serveConsole(f, cfg, web); err != nil {
+		if err := r.serveConsole(f, n, cfg, web); err != nil {
 			return errors.Join(err, closeListener(r.rtsp))
 		}
 	}
@@ -95,7 +123,7 @@ func (r *running) rememberPeers(ctx context.Context, cfg node.Config) {
 	}()
 }
 
-func (r *running) serveConsole(f *nodeFlags, cfg node.Config, l net.Listener) error {
+func (r *running) serveConsole(f *nodeFlags, n network, cfg node.Config, l net.Listener) error {
 	token := ""
 	if f.tokenFile != "" {
 		var err error
@@ -103,8 +131,16 @@ func (r *running) serveConsole(f *nodeFlags, cfg node.Config, l net.Listener) er
 			return errors.Join(err, l.Close())
 		}
 	}
+	c := console.Config{Listener: l, Token: token, Profiles: f.pprof, Log: cfg.Log.With("part", "console")}
+	if !cfg.Volunteer { // which carries no media
+		r.lobby = newLobby(r, n, f.keyFlags.keys)
+		c.Rooms, c.Recorder, c.Recordings = r.lobby, r.node, r.home
+		if r.asks {
+			c.Consent = r.lobby
+		}
+	}
 	var err error
-	r.console, err = console.New(r.node, console.Config{Listener: l, Token: token, Profiles: f.pprof, Log: cfg.Log.With("part", "console")})
+	r.console, err = console.New(r.node, c)
 	if errors.Is(err, console.ErrTokenNeeded) {
 		err = usagef("--console %s: %w", f.console, err)
 	}
@@ -121,6 +157,9 @@ func (r *running) close() error {
 	if r.console != nil {
 		r.home.ClearConsole()
 		errs = append(errs, r.console.Close())
+	}
+	if r.lobby != nil {
+		r.lobby.close()
 	}
 	if r.forget != nil {
 		r.forget()
@@ -182,6 +221,9 @@ func (r *running) until(ctx context.Context, waiting string, do func(context.Con
 		newWatcher(r.out, waiting).run(ctx, r.node.Status)
 	}()
 	err := do(ctx)
+	if errors.Is(err, node.ErrLeft) { // by the page, which stays
+		<-ctx.Done()
+	}
 	interrupted := ctx.Err() != nil
 	cancel()
 	<-watched

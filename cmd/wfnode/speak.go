@@ -55,6 +55,8 @@ name. Without ROOM an open room called --name is made, or used again if it is th
 	cmd.Flags().StringVar(&f.input, "input", "test", "what to publish: test (the built-in clip), whip, rtsp, or file:`PATH` (MP4, Matroska, WebM, IVF, Ogg Opus, MPEG-TS; - is standard input)")
 	cmd.Flags().StringVar(&f.name, "name", "", "name of the room made without ROOM (default: this machine's)")
 	cmd.Flags().BoolVar(&f.loop, "loop", false, "play the file again and again")
+	f.addRelay(cmd.Flags())
+	f.alone = true
 	cmd.Flags().DurationVar(&f.start, "start", 0, "leave out that much of the file's beginning, like 1m30s")
 	return cmd
 }
@@ -91,9 +93,6 @@ func (f *speakFlags) run(cmd *cobra.Command, arg string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := f.load(cmd); err != nil {
-		return err
-	}
 	r, err := f.startNode(cmd, n, nil)
 	if err != nil {
 		return err
@@ -105,6 +104,12 @@ func (f *speakFlags) run(cmd *cobra.Command, arg string) (err error) {
 	}
 	if !room.MaySpeak(r.node.ID()) {
 		return refusedf("%s is not a speaker of room %q (hint: the room's maker decides who speaks; wfnode create --anyone-speaks makes a room for all)", r.node.ID(), room.Name)
+	}
+	if r.asks && room.ManySpeak() {
+		if err := r.askRelay(cmd.Context(), &f.nodeFlags, true); err != nil {
+			return err
+		}
+		r.node.SetRelay(r.relays)
 	}
 	r.out.say("room", room.ID.String())
 	r.out.say("ticket", r.node.Ticket(room).String())
@@ -170,7 +175,7 @@ func (f *speakFlags) speak(ctx context.Context, r *running, n network, room *dht
 // without one goes on: listeners on its LAN may find it, and the bootstrap node may come back.
 func announce(ctx context.Context, r *running, n network, room *dht.Room) {
 	if len(n.contacts) == 0 {
-		r.out.say("ready", "")
+		r.ready()
 		return
 	}
 	host := r.node.Host()
@@ -186,7 +191,7 @@ func announce(ctx context.Context, r *running, n network, room *dht.Room) {
 	if err != nil {
 		r.out.warn("going on, but nobody can look the room up yet", err)
 	}
-	r.out.say("ready", "")
+	r.ready()
 	if err != nil && host.Bootstrapped(ctx) == nil {
 		if err := host.PutRoom(ctx, room); err != nil && ctx.Err() == nil {
 			n.log.Warn("the room's record could not be put; it is tried again later", "err", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -34,7 +35,11 @@ func checkFile(path string, loop bool, stdin io.Reader) error {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("--input %s%w", filePrefix, err)
+		var cause *fs.PathError
+		if errors.As(err, &cause) {
+			err = cause.Err
+		}
+		return fmt.Errorf("--input %s%s: %w", filePrefix, path, err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {

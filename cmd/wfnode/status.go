@@ -139,6 +139,7 @@ func printStatus(w io.Writer, st node.Status) {
 	for _, a := range st.Addresses {
 		fmt.Fprintf(w, "address: %s\n", a)
 	}
+	fmt.Fprintf(w, "nat: %s\n", st.NAT)
 	fmt.Fprintf(w, "dht: %s, %d peers connected, %d in the table\n", st.DHT.Mode, st.DHT.Connected, st.DHT.Table)
 	for _, r := range st.Rooms {
 		fmt.Fprintf(w, "\nroom: %s %q, %s", r.ID, r.Name, r.Admission)
@@ -168,6 +169,9 @@ func printStream(w io.Writer, s node.StreamStatus) {
 		fmt.Fprintf(w, ", parent changed %d times", s.Switches)
 	}
 	fmt.Fprintln(w)
+	if s.Verdict != nil {
+		fmt.Fprintf(w, "    %s\n", *s.Verdict)
+	}
 	for _, t := range s.Tracks {
 		fmt.Fprintf(w, "    %s %s: %.2f Mbit/s, %d received, %d lost, %d repaired, %d forwarded\n",
 			t.ID, t.Codec, float64(t.BitrateBPS)/1e6, t.Received, t.Lost, t.Repaired, t.Forwarded)

@@ -175,8 +175,22 @@ func (t *top) page(width, height int) string {
 		text = msg + "\n" + text
 	}
 	var page string
-	page, t.scroll = window(text, width, height, t.scroll)
-	return page
+	page, t.scroll = window(text, width, height-1, t.scroll)
+	keys := "q ends"
+	if streamCount(t.now.status) > 1 {
+		keys += ", tab goes to the next stream"
+	}
+	if more := strings.Count(text, "\n") - strings.Count(page, "\n") - 1; more > 0 {
+		keys += fmt.Sprintf(", ↑ and ↓ scroll: %d more lines", more)
+	}
+	return page + "\n" + colourDim + cutLine(keys, width) + colourOff
+}
+
+func streamCount(st node.Status) (n int) {
+	for _, r := range st.Rooms {
+		n += len(r.Streams)
+	}
+	return n
 }
 
 // press does what a key says; true ends top.

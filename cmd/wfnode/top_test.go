@@ -53,6 +53,11 @@ and 1 more in layer 2
 	if got := drawTop(now, before, 0, true); !strings.Contains(got, colourPoor+"●") {
 		t.Error("a bad link has no colour")
 	}
+	verdict := "this NAT lets nobody in"
+	now.status.Rooms[0].Streams[0].Verdict = &verdict
+	if got := drawTop(now, before, 0, false); !strings.Contains(got, "4.00 Mbit/s\n"+verdict+"\nfed by") {
+		t.Errorf("the verdict is not shown:\n%s", got)
+	}
 	now.status.Rooms[0].Name = "a\x1b[2Jb\n"
 	if got := drawTop(now, before, 0, false); !strings.Contains(got, "room a[2Jb (open)") {
 		t.Errorf("a room's name steers the terminal: %q", got)
@@ -63,6 +68,21 @@ and 1 more in layer 2
 	}
 	if got := drawTop(topLook{}, topLook{}, 0, false); !strings.Contains(got, "in no room") {
 		t.Errorf("nothing:\n%s", got)
+	}
+}
+
+// What does not fit is said, with the keys that show it.
+func TestTopSaysItsKeys(t *testing.T) {
+	var look top
+	look.take(topExample())
+	for _, c := range []struct {
+		height int
+		want   string
+	}{{40, "q ends"}, {6, "q ends, ↑ and ↓ scroll: 7 more lines"}} {
+		lines := strings.Split(look.page(80, c.height), "\n")
+		if last := lines[len(lines)-1]; last != colourDim+c.want+colourOff || len(lines) > c.height {
+			t.Errorf("%d lines on %d, the last %q", len(lines), c.height, last)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode"
@@ -35,7 +36,7 @@ func drawTop(now, before topLook, chosen int, colours bool) string {
 	paint := painter(colours)
 	var b strings.Builder
 	st := now.status
-	fmt.Fprintf(&b, "%s %s  dht %s, %d peers\n", paint.in(colourBold, "wfnode"), shortID(st.PeerID), st.DHT.Mode, st.DHT.Connected)
+	fmt.Fprintf(&b, "%s %s  dht %s, %s\n", paint.in(colourBold, "wfnode"), shortID(st.PeerID), st.DHT.Mode, counted(st.DHT.Connected, "peer"))
 	type entry struct {
 		room   node.RoomStatus
 		stream node.StreamStatus
@@ -112,13 +113,32 @@ func drawStream(b *strings.Builder, paint painter, s node.StreamStatus, past *no
 			"out "+rate(s.MediaBytes.Out+s.FeedbackBytes.Out, past.MediaBytes.Out+past.FeedbackBytes.Out))
 	}
 	fmt.Fprintln(b, strings.Join(parts, " · "))
+	if s.Verdict != nil {
+		msg, hint := splitHint(*s.Verdict)
+		fmt.Fprintln(b, paint.in(colourPoor, msg))
+		if hint != "" {
+			fmt.Fprintln(b, "hint:", hint)
+		}
+	}
 	var lost, repaired uint64
 	for _, t := range s.Tracks {
 		lost += t.Lost
 		repaired += t.Repaired
 	}
-	fmt.Fprintf(b, "fed by %s, in reserve %s, feeding %d of %d, %d lost, %d repaired, %d changes of parent\n\n",
-		shortName(s.Parent), shortName(s.Backup), s.Slots.Used, s.Slots.Max, lost, repaired, s.Switches)
+	if s.Role == "speaker" {
+		fmt.Fprintf(b, "feeding %d of %d\n\n", s.Slots.Used, s.Slots.Max)
+		return
+	}
+	fmt.Fprintf(b, "fed by %s, in reserve %s, feeding %d of %d, %d lost, %d repaired, %s of parent\n\n",
+		shortName(s.Parent), shortName(s.Backup), s.Slots.Used, s.Slots.Max, lost, repaired, counted(s.Switches, "change"))
+}
+
+// counted is a number of things.
+func counted[N int | uint64](n N, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func shortName(id *string) string {
@@ -143,11 +163,12 @@ func drawChart(b *strings.Builder, paint painter, c node.StreamChart) {
 		total += n
 	}
 	total = max(total, len(c.Nodes))
-	fmt.Fprintf(b, "%d nodes, by layer %s\n", total, joined(c.Layers, " + "))
+	fmt.Fprintf(b, "%s, by layer %s\n", counted(total, "node"), joined(c.Layers, " + "))
 	if total > node.MaxChart {
-		most := slices.Max(c.Layers)
+		bar := func(n int) float64 { return math.Log2(float64(1 + n)) } // as on the page
+		most := bar(slices.Max(c.Layers))
 		for layer, n := range c.Layers {
-			fmt.Fprintf(b, "layer %d %s %d\n", layer, paint.in(colourGood, strings.Repeat("█", max(1, n*40/most))), n)
+			fmt.Fprintf(b, "layer %d %s %d\n", layer, paint.in(colourGood, strings.Repeat("█", max(1, int(bar(n)/most*40)))), n)
 		}
 		return
 	}

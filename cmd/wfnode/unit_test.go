@@ -105,22 +105,18 @@ func TestSTUNServers(t *testing.T) {
 
 func TestSlotCount(t *testing.T) {
 	for _, c := range []struct {
-		uplink  string
 		slots   int
 		given   bool
-		noRelay bool
+		metered bool
 		want    int
 	}{
-		{"", 4, false, false, 4},
-		{"", 0, true, false, -1},
-		{"", 7, true, true, -1},
-		{"10mbps", 4, false, false, 4},
-		{"100mbps", 4, false, false, 40},
-		{"2mbps", 4, false, false, -1},
-		{"100mbps", 3, true, false, 3},
-		{"100gbps", 4, false, false, maxSlots},
+		{4, false, false, 0}, // as the uplink carries
+		{4, true, false, 4},
+		{0, true, false, -1},
+		{7, true, true, 7},
+		{4, false, true, 1},
 	} {
-		f := nodeFlags{uplink: c.uplink, slots: c.slots, noRelay: c.noRelay}
+		f := nodeFlags{slots: c.slots, metered: c.metered}
 		if got, err := f.slotCount(c.given); err != nil || got != c.want {
 			t.Errorf("%+v: %d, %v", c, got, err)
 		}
@@ -289,4 +285,17 @@ func FuzzSTUN(f *testing.F) {
 			t.Errorf("%d bytes are answered with %d", len(b), len(a))
 		}
 	})
+}
+
+func TestMeteredSlots(t *testing.T) {
+	for _, c := range []struct {
+		slots int
+		given bool
+		want  int
+	}{{4, false, 1}, {7, true, 7}, {0, true, -1}} { // a speaker has to feed somebody
+		f := nodeFlags{slots: c.slots, metered: true}
+		if got, err := f.slotCount(c.given); err != nil || got != c.want {
+			t.Errorf("%+v: %d, %v", c, got, err)
+		}
+	}
 }

@@ -53,8 +53,14 @@ func Open(t testing.TB, url string) *Page {
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start chromium: %v", err)
 	}
-	do(p, 20*time.Second, "open "+url, chromedp.Navigate(url))
+	p.Go(url)
 	return p
+}
+
+// Go opens another page in the tab, or the same anew.
+func (p *Page) Go(url string) {
+	p.t.Helper()
+	do(p, 20*time.Second, "open "+url, chromedp.Navigate(url))
 }
 
 func (p *Page) close() {
@@ -94,7 +100,7 @@ func (p *Page) WaitFor(limit time.Duration, js string) {
 // Click clicks the first element that selector finds.
 func (p *Page) Click(selector string) {
 	p.t.Helper()
-	do(p, 10*time.Second, "click "+selector, chromedp.Click(selector))
+	do(p, 10*time.Second, "click "+selector, chromedp.Click(chromedp.CSS(selector)))
 }
 
 // Screenshot writes what the window shows to a PNG file.

@@ -33,6 +33,7 @@ type Node struct {
 	Started time.Time
 
 	cmd    *exec.Cmd
+	group  bool // the process leads a group of its own
 	client http.Client
 	ended  chan struct{} // closed when the process is gone and its output read
 
@@ -52,9 +53,13 @@ type line struct {
 
 // options of a process; the zero value is a fresh home and our own network.
 type options struct {
-	home string
-	env  []string   // KEY=value
-	ns   *namespace // run in there
+	home  string
+	env   []string   // KEY=value
+	ns    *namespace // run in there
+	stdin io.Reader  // nil: none
+	// shell: args are one line for sh, which may start several processes; dir is where.
+	shell bool
+	dir   string
 }
 
 // run starts `wfnode args…` with a home of its own.
@@ -68,6 +73,9 @@ func run(t testing.TB, name string, o options, args ...string) *Node {
 		n.Home = filepath.Join(t.TempDir(), "home")
 	}
 	argv := append([]string{wfnode}, args...)
+	if o.shell {
+		argv = []string{"sh", "-c", "trap : INT; " + args[0]} // the shell goes on, so its exit code is that of what it ran
+	}
 	transport := &http.Transport{DisableKeepAlives: true}
 	if o.ns != nil {
 		argv = append([]string{need.Program(t, "ip"), "netns", "exec", o.ns.name}, argv...)
@@ -75,9 +83,11 @@ func run(t testing.TB, name string, o options, args ...string) *Node {
 	}
 	n.client = http.Client{Transport: transport, Timeout: 3 * time.Second}
 	n.cmd = exec.Command(argv[0], argv[1:]...)
+	n.cmd.Stdin = o.stdin
 	n.cmd.Env = append(append(os.Environ(), "WFNODE_HOME="+n.Home), o.env...)
 	// A test binary that dies must not leave nodes behind.
-	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: o.shell}
+	n.cmd.Dir, n.group = o.dir, o.shell
 	stdout, err := n.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -151,15 +161,24 @@ func (n *Node) LineWithin(key string, limit time.Duration) line {
 
 // Kill is kill -9.
 func (n *Node) Kill() {
-	n.cmd.Process.Kill()
+	n.signal(syscall.SIGKILL)
 	<-n.ended
+}
+
+// signal reaches the process and, of a shell, what it has started.
+func (n *Node) signal(s syscall.Signal) {
+	if n.group {
+		syscall.Kill(-n.cmd.Process.Pid, s)
+	} else {
+		n.cmd.Process.Signal(s)
+	}
 }
 
 // Stop is Ctrl-C; it returns the exit code. It fails the test when the process is not
 // gone after 5 s.
 func (n *Node) Stop() int {
 	n.t.Helper()
-	n.cmd.Process.Signal(syscall.SIGINT)
+	n.signal(syscall.SIGINT)
 	return n.Wait(5 * time.Second)
 }
 
@@ -175,7 +194,7 @@ func (n *Node) Wait(limit time.Duration) int {
 }
 
 func (n *Node) cleanup() {
-	n.cmd.Process.Signal(syscall.SIGTERM)
+	n.signal(syscall.SIGTERM)
 	select {
 	case <-n.ended:
 	case <-time.After(4 * time.Second):

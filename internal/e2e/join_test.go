@@ -47,15 +47,26 @@ func TestJoinAnOrdinaryRoomByOneCarrier(t *testing.T) {
 }
 
 // BenchmarkJoin is figure 2: the time of a fresh process from its `peer:` line to the
-// answer and to the first frame.
+// answer and to the first frame. At direct, joiners are connected to the speaker beside the
+// bootstrap node, so that both may say offer and answer by /waterfall/signal/1, while gossip says
+// the same; at gossip-too they are, and nobody signals directly.
 func BenchmarkJoin(b *testing.B) {
-	for _, c := range carriers {
-		b.Run(c.signal, func(b *testing.B) {
+	ways := []struct {
+		name, signal string
+		linked       bool
+	}{{"both", "both", false}, {"gossip", "gossip", false}, {"dht", "dht", false}, {"direct", "both", true}, {"gossip-too", "gossip", true}}
+	for _, c := range ways {
+		b.Run(c.name, func(b *testing.B) {
 			w := launch(b, options{env: []string{"WFNODE_SIGNAL=" + c.signal}}, "--input", "test")
 			w.speaker.Live(10 * time.Second)
+			var more []string
+			if c.linked {
+				more = []string{"--bootstrap", w.speaker.Line("address")}
+			}
 			var answers, frames, all []float64
+			direct := 0
 			for b.Loop() {
-				n := w.join()
+				n := w.join(more...)
 				s := n.When(20*time.Second, "showing a frame", hasFrame)
 				doc, err := n.Status()
 				if err != nil {
@@ -65,6 +76,9 @@ func BenchmarkJoin(b *testing.B) {
 				// a person waits from the start of the process.
 				started := time.Now().Add(-time.Duration(doc.UptimeS * float64(time.Second)))
 				peer := n.LineWithin("peer", time.Second).at.Sub(started).Seconds() * 1000
+				if s.Join.Signal != nil && *s.Join.Signal == "direct" {
+					direct++
+				}
 				answers = append(answers, *s.Join.AnswerMS-peer)
 				frames = append(frames, *s.Join.FirstFrameMS-peer)
 				all = append(all, *s.Join.FirstFrameMS+started.Sub(n.Started).Seconds()*1000)
@@ -76,6 +90,7 @@ func BenchmarkJoin(b *testing.B) {
 			b.ReportMetric(median(frames), "frame-p50-ms")
 			b.ReportMetric(slices.Max(frames), "frame-max-ms")
 			b.ReportMetric(median(all), "from-exec-p50-ms")
+			b.ReportMetric(100*float64(direct)/float64(len(all)), "%-by-direct")
 		})
 	}
 }

@@ -124,10 +124,11 @@ func TestRTSPToChromiumInLayerThree(t *testing.T) {
 func TestCameraToRTSPInLayerThree(t *testing.T) {
 	w := launch(t, options{}, "--input", "whip", "--slots", "1")
 	page := browser.Open(t, w.speaker.Line("console"))
-	page.WaitFor(10*time.Second, `document.getElementById('speak').open`) // the node waits for this
+	page.WaitFor(30*time.Second, `document.getElementById('speak').open`) // the node waits for this
 	page.Click("#publish-camera")
 	w.speaker.Live(15 * time.Second)
 	last := w.chain(3, "--rtsp", "127.0.0.1:0")
+	checkStudio(page)
 
 	seconds := watching().Seconds()
 	file := filepath.Join(t.TempDir(), "read.mkv")
@@ -143,6 +144,19 @@ func TestCameraToRTSPInLayerThree(t *testing.T) {
 		t.Errorf("sound ends %.1f s before the picture, with a hole of %.2f s", late, longestStep(audio))
 	}
 	w.checkLoss()
+}
+
+// checkStudio asserts what a person sees of what goes out, and that one click turns sound on.
+func checkStudio(page *browser.Page) {
+	page.WaitFor(10*time.Second, `document.getElementById('preview').videoWidth > 0`)
+	page.WaitFor(10*time.Second, `Number(document.getElementById('level').getAttribute('aria-valuenow')) > 20`) // the fake microphone beeps
+	for _, part := range []string{`/h264 \d+×\d+, \d+ a second, [\d.]+ .bit\/s/i`, `/opus, [\d.]+ .bit\/s/`} {
+		page.WaitFor(10*time.Second, part+`.test(document.getElementById('encoding').innerText)`)
+	}
+	page.WaitFor(10*time.Second, `document.querySelectorAll('#audience b').length === 3`)
+	page.WaitFor(10*time.Second, `!document.getElementById('sound').hidden && document.getElementById('video').muted`)
+	page.Click("#sound")
+	page.WaitFor(5*time.Second, `!document.getElementById('video').muted && document.getElementById('sound').innerText === 'Turn sound off'`)
 }
 
 // mpv and GStreamer read what ffmpeg can read.

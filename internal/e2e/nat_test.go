@@ -79,31 +79,8 @@ func (ns *namespace) dial(ctx context.Context, network, addr string) (net.Conn, 
 // Figure 7, second half: a classroom of 30 behind one NAT address joins a speaker
 // outside. The NAT lets in only answers (port-restricted).
 func TestThirtyBehindOneNAT(t *testing.T) {
-	outside, nat, room := newNamespace(t, "o"), newNamespace(t, "n"), newNamespace(t, "r")
-	wire(t, outside, "nat", "203.0.113.1/24", nat, "out", "203.0.113.2/24")
-	wire(t, room, "nat", "192.168.77.2/24", nat, "room", "192.168.77.1/24")
-	room.run(t, "ip", "route", "add", "default", "via", "192.168.77.1")
-	nat.run(t, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
-	rules := filepath.Join(t.TempDir(), "nat.nft")
-	if err := os.WriteFile(rules, []byte(`
-table ip nat {
-	chain post { type nat hook postrouting priority srcnat; oifname "out" masquerade; }
-}
-table ip filter {
-	chain forward {
-		type filter hook forward priority filter; policy drop;
-		iifname "room" accept
-		ct state established,related accept
-	}
-	chain input {
-		type filter hook input priority filter; policy drop;
-		iifname "room" accept
-	}
-}
-`), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	nat.run(t, "nft", "-f", rules)
+	outside := newNamespace(t, "o")
+	room := behindNAT(t, "", outside, "203.0.113", "192.168.77")
 
 	flags := func(command, listen string, more ...string) []string {
 		return slices.Concat([]string{command, "--listen", "/ip4/" + listen + "/udp/0/quic-v1",

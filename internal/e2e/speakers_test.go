@@ -17,23 +17,10 @@ import (
 // more than its budget; one that restarts comes back as a new stream; RTSP lets choose.
 func TestFiveSpeakers(t *testing.T) {
 	const speakers, listeners, slots = 5, 4, 4
-	clip := filepath.Join(t.TempDir(), "clip.mp4")
-	if out, ok := tool(t, 60*time.Second, need.Program(t, "ffmpeg"),
-		"-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25", "-f", "lavfi", "-i", "sine=sample_rate=48000", "-t", "4",
-		"-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-g", "50", "-b:v", "500k", "-maxrate", "500k", "-bufsize", "500k",
-		"-c:a", "libopus", "-b:a", "64k", clip); !ok {
-		t.Fatal(out)
-	}
 	w := &network{t: t}
 	w.bootstrap = run(t, "bootstrap", options{}, append([]string{"bootstrap"}, local...)...)
-	maker := filepath.Join(t.TempDir(), "maker")
-	code, stdout, stderr := command(t, 30*time.Second, options{env: []string{"WFNODE_HOME=" + maker}},
-		"create", "--name", "panel", "--anyone-speaks", "--bootstrap", w.bootstrap.Line("address"), "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--mdns=false")
-	if code != 0 {
-		t.Fatalf("create: %d %s", code, stderr)
-	}
-	ticket := field(stdout, "ticket: ")
-	input := []string{ticket, "--input", "file:" + clip, "--loop"}
+	ticket := w.panel()
+	input := []string{ticket, "--input", "file:" + lowRate(t), "--loop"}
 	var all, speaking []*Node
 	for i := range speakers {
 		n := run(t, fmt.Sprintf("speaker %d", i+1), options{}, w.args("speak", input...)...)
@@ -130,6 +117,31 @@ func TestFiveSpeakers(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// lowRate makes a clip of about 560 kbit/s: of two such streams a node passes both on.
+func lowRate(t *testing.T) string {
+	t.Helper()
+	clip := filepath.Join(t.TempDir(), "clip.mp4")
+	if out, ok := tool(t, 60*time.Second, need.Program(t, "ffmpeg"),
+		"-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25", "-f", "lavfi", "-i", "sine=sample_rate=48000", "-t", "4",
+		"-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-g", "50", "-b:v", "500k", "-maxrate", "500k", "-bufsize", "500k",
+		"-c:a", "libopus", "-b:a", "64k", clip); !ok {
+		t.Fatal(out)
+	}
+	return clip
+}
+
+// panel makes a room in which anyone speaks, and returns its ticket.
+func (w *network) panel() string {
+	w.t.Helper()
+	maker := filepath.Join(w.t.TempDir(), "maker")
+	code, stdout, stderr := command(w.t, 30*time.Second, options{env: []string{"WFNODE_HOME=" + maker}},
+		"create", "--name", "panel", "--anyone-speaks", "--bootstrap", w.bootstrap.Line("address"), "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--mdns=false")
+	if code != 0 {
+		w.t.Fatalf("create: %d %s", code, stderr)
+	}
+	return field(stdout, "ticket: ")
 }
 
 // tool runs a program to its end and returns what it said.

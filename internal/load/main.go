@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -22,7 +23,9 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/watergy/waterfall/dht"
@@ -32,29 +35,36 @@ import (
 // limitMiB is what a bootstrap node may take with 1,000 peers.
 const limitMiB = 224
 
+// doors are the addresses at which the bootstrap node may listen.
+var doors = map[string]string{
+	"quic": "/ip4/127.0.0.1/udp/0/quic-v1", "tcp": "/ip4/127.0.0.1/tcp/0", "ws": "/ip4/127.0.0.1/tcp/0/ws",
+}
+
 func main() {
 	peers := flag.Int("peers", 1000, "how many")
 	rooms := flag.Int("rooms", 20, "in how many rooms")
+	by := flag.String("by", "quic", "how they come: quic, tcp or ws")
+	slots := flag.Bool("slots", false, "each peer takes a slot of the circuit relay (by quic)")
 	hold := flag.Duration("hold", time.Minute, "for how long after all have come")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, flag.Arg(0), *peers, *rooms, *hold); err != nil {
+	if err := run(ctx, flag.Arg(0), *by, *peers, *rooms, *slots, *hold); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, program string, peers, rooms int, hold time.Duration) error {
-	if program == "" || rooms < 1 || peers < rooms {
-		return errors.New("usage: load [-peers N] [-rooms N] [-hold D] WFNODE")
+func run(ctx context.Context, program, by string, peers, rooms int, slots bool, hold time.Duration) error {
+	if program == "" || rooms < 1 || peers < rooms || doors[by] == "" {
+		return errors.New("usage: load [-peers N] [-rooms N] [-by quic|tcp|ws] [-slots] [-hold D] WFNODE")
 	}
-	v, err := volunteer(program)
+	v, err := volunteer(program, doors[by])
 	if err != nil {
 		return err
 	}
 	defer v.stop()
-	crowd := crowd{boot: v.addr}
+	crowd := crowd{boot: v.addr, slots: slots}
 	defer crowd.leave()
 	fmt.Printf("%-22s %8s %10s %12s %10s\n", "", "peers", "MiB", "CPU s", "CPU share")
 	before := v.look()
@@ -96,13 +106,13 @@ type bootstrap struct {
 	addr    peer.AddrInfo
 }
 
-func volunteer(program string) (*bootstrap, error) {
+func volunteer(program, listen string) (*bootstrap, error) {
 	home, err := os.MkdirTemp("", "wfnode-load-")
 	if err != nil {
 		return nil, err
 	}
 	v := &bootstrap{home: home}
-	v.cmd = exec.Command(program, "bootstrap", "--home", home, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--mdns=false",
+	v.cmd = exec.Command(program, "bootstrap", "--home", home, "--listen", listen, "--mdns=false",
 		"--stun", "none", "--console", "127.0.0.1:0")
 	v.cmd.Stderr = os.Stderr
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -189,6 +199,7 @@ func (v *bootstrap) print(what string, since, now usage) {
 // crowd are the peers: DHT clients, each a member of one room that listens for heads.
 type crowd struct {
 	boot    peer.AddrInfo
+	slots   bool // each takes one
 	heard   atomic.Int64
 	mu      sync.Mutex
 	hosts   []*dht.Host
@@ -221,7 +232,7 @@ func (c *crowd) come(ctx context.Context, peers, rooms int) error {
 		slots <- struct{}{}
 		coming.Go(func() {
 			defer func() { <-slots }()
-			if err := c.one(ctx, all[i%rooms], i < rooms); err != nil {
+			if err := c.one(ctx, all[i%rooms], i, i < rooms); err != nil {
 				errs <- err
 			}
 		})
@@ -237,16 +248,23 @@ func (c *crowd) come(ctx context.Context, peers, rooms int) error {
 
 // one peer comes; the first of each room speaks, that is: it puts the room's record and
 // a head every two seconds.
-func (c *crowd) one(ctx context.Context, r *dht.Room, speaks bool) error {
+func (c *crowd) one(ctx context.Context, r *dht.Room, i int, speaks bool) error {
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	if err != nil {
 		return err
 	}
-	any, err := ma.NewMultiaddr("/ip4/127.0.0.1/udp/0/quic-v1")
+	cfg, from := dht.Config{Key: key, Bootstrap: []peer.AddrInfo{c.boot}}, netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	var own host.Host
+	if c.slots {
+		from = homeOf(i)
+		cfg.Libp2p = atHome(from, &own)
+	}
+	any, err := ma.NewMultiaddr("/ip4/" + from.String() + "/udp/0/quic-v1")
 	if err != nil {
 		return err
 	}
-	h, err := dht.New(ctx, dht.Config{Key: key, Listen: []ma.Multiaddr{any}, Bootstrap: []peer.AddrInfo{c.boot}})
+	cfg.Listen = []ma.Multiaddr{any}
+	h, err := dht.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -257,6 +275,11 @@ func (c *crowd) one(ctx context.Context, r *dht.Room, speaks bool) error {
 	defer cancel()
 	if err := h.Bootstrapped(boot); err != nil {
 		return err
+	}
+	if c.slots {
+		if _, err := client.Reserve(boot, own, c.boot); err != nil {
+			return fmt.Errorf("take a slot of the circuit relay: %w", err)
+		}
 	}
 	p, err := h.Enter(r, dht.Member{Peer: h.ID(), Name: "load", Since: time.Now(), Roles: []string{"listener"}})
 	if err != nil {

@@ -102,7 +102,7 @@ func nat(ctx context.Context, l *lab, listeners int) error {
 	if err := l.allLive(ctx, 30*time.Second); err != nil {
 		return err
 	}
-	stun := []string{"--mdns=false"}
+	stun := []string{"--mdns=false", "--map-ports=false"}
 	for _, b := range l.boots {
 		stun = append(stun, "--bootstrap", b, "--stun", strings.Split(b, "/")[2]+":3478")
 	}
@@ -130,7 +130,7 @@ func (l *lab) behindNAT(ctx context.Context, name string, i int, how string, arg
 	router := fmt.Sprintf("router%02d", i)
 	// What runs in it does not matter: it holds the network namespace.
 	if _, err := l.run(ctx, router, []string{"--sysctl", "net.ipv4.ip_forward=1"},
-		"bootstrap", "--listen", "/ip4/127.0.0.1/udp/4001/quic-v1", "--stun", "none", "--mdns=false", "--console", "none"); err != nil {
+		"bootstrap", "--listen", "/ip4/127.0.0.1/udp/4001/quic-v1", "--stun", "none", "--mdns=false", "--map-ports=false", "--console", "none"); err != nil {
 		return err
 	}
 	inner := fmt.Sprintf("10.99.%d.14", i)
@@ -157,7 +157,7 @@ func (l *lab) behindNAT(ctx context.Context, name string, i int, how string, arg
 	// The node must have its route before it looks for anybody.
 	hold := l.full("ns-" + name)
 	if _, err := docker(ctx, "run", "-d", "--label", l.id, "--name", hold, "--network", home, image,
-		"bootstrap", "--listen", "/ip4/127.0.0.1/udp/4001/quic-v1", "--stun", "none", "--mdns=false", "--console", "none"); err != nil {
+		"bootstrap", "--listen", "/ip4/127.0.0.1/udp/4001/quic-v1", "--stun", "none", "--mdns=false", "--map-ports=false", "--console", "none"); err != nil {
 		return err
 	}
 	if err := enter(ctx, hold, nil, "ip", "route", "replace", "default", "via", inner); err != nil {

@@ -49,6 +49,23 @@ type Host struct {
 type Traffic struct {
 	In, Out               uint64 // read into a buffer; written, whatever became of it
 	PacketsIn, PacketsOut uint64
+	Handshakes            uint64 // of In + Out, at LibP2PPort: what QUIC's connections cost to open
+}
+
+// count notes one packet that came (in) or went.
+func (t *Traffic) count(port uint16, data []byte, in bool) {
+	size := uint64(len(data) + overhead)
+	if in {
+		t.In += size
+		t.PacketsIn++
+	} else {
+		t.Out += size
+		t.PacketsOut++
+	}
+	// RFC 8999, section 5.1: packets with a long header come before the keys are agreed on.
+	if port == LibP2PPort && len(data) > 0 && data[0]&0x80 != 0 {
+		t.Handshakes += size
+	}
 }
 
 func (t *Traffic) add(u Traffic) {
@@ -56,6 +73,7 @@ func (t *Traffic) add(u Traffic) {
 	t.Out += u.Out
 	t.PacketsIn += u.PacketsIn
 	t.PacketsOut += u.PacketsOut
+	t.Handshakes += u.Handshakes
 }
 
 // Traffic tells what passed one port of the host (LibP2PPort: all that libp2p sends and
@@ -189,4 +207,11 @@ func (c *Conn) flow(to netip.AddrPort, now time.Time) *flow {
 	}
 	f.last = now
 	return f
+}
+
+// Sockets is how many are open.
+func (h *Host) Sockets() int {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	return len(h.conns)
 }

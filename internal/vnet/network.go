@@ -155,9 +155,7 @@ func (n *Network) send(c *Conn, to netip.AddrPort, data []byte) bool {
 	dice, jitter := f.dice.Float64(), f.dice.Float64()
 	dst, port, from, fate := n.route(c, to)
 	if src != dst && !src.down {
-		t := src.at(c.local.Port())
-		t.Out += uint64(len(data) + overhead)
-		t.PacketsOut++
+		src.at(c.local.Port()).count(c.local.Port(), data, false)
 	}
 	if fate == nil && src == dst { // loopback
 		n.schedule(now, packet{from: from, to: to, src: src, dst: dst, port: port, data: data})
@@ -224,9 +222,7 @@ func (n *Network) arrive(now time.Time, p packet) {
 	default:
 		n.stats.Delivered++
 		if p.src != p.dst {
-			t := p.dst.at(p.port)
-			t.In += uint64(len(p.data) + overhead)
-			t.PacketsIn++
+			p.dst.at(p.port).count(p.port, p.data, true)
 		}
 	}
 }

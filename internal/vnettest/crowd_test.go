@@ -32,6 +32,7 @@ type crowd struct {
 
 	volunteer, speaker *member
 	listeners          []*member
+	others             []*member // who are neither
 
 	mu    sync.Mutex
 	errs  []error
@@ -40,12 +41,13 @@ type crowd struct {
 
 type member struct {
 	*node.Node
-	host  *vnet.Host
-	ip    netip.Addr
-	name  string
-	nat   bool
-	probe *probe
-	gone  atomic.Bool // crashed, or has left
+	host   *vnet.Host
+	ip     netip.Addr
+	name   string
+	nat    bool
+	probe  *probe
+	causes *meter
+	gone   atomic.Bool // crashed, or has left
 }
 
 type crowdConfig struct {
@@ -58,6 +60,7 @@ type crowdConfig struct {
 	blames  *blames                        // nil: nobody asks who is blamed
 	tap     func(i int, h *stream.History) // given each history of node i; nil: none
 	lock    *dht.Lock                      // nil: an open room
+	anyone  bool                           // may speak
 	keys    func(i int) dht.Keys           // of node i, for a closed room
 }
 
@@ -69,6 +72,7 @@ func newCrowd(t *testing.T, net *vnet.Network, cfg crowdConfig) *crowd {
 	c.speaker = c.start(1, cfg.speaker, node.Config{})
 	room, err := dht.CreateRoom(key(t, "room"), dht.RoomOptions{
 		Name: "crowd", Speakers: []peer.ID{c.speaker.ID()}, Now: time.Now(), Lock: cfg.lock,
+		AnyoneSpeaks: cfg.anyone,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +107,7 @@ func key(t *testing.T, name string) crypto.PrivKey {
 // start starts node i on a host of its own.
 func (c *crowd) start(i int, hc vnet.HostConfig, nc node.Config) *member {
 	c.t.Helper()
-	m := &member{name: fmt.Sprint("node", i), nat: hc.NAT != vnet.Open, probe: newProbe()}
+	m := &member{name: fmt.Sprint("node", i), nat: hc.NAT != vnet.Open, probe: newProbe(), causes: newMeter()}
 	m.ip = netip.AddrFrom4([4]byte{1, 2, byte(i >> 8), byte(i)})
 	if hc.Gateway.IsValid() {
 		m.ip = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
@@ -115,6 +119,7 @@ func (c *crowd) start(i int, hc vnet.HostConfig, nc node.Config) *member {
 		nc.STUN = []string{c.cfg.stun}
 	}
 	nc.Net, nc.Libp2p = m.host.Transport(), m.host.Libp2pOptions()
+	nc.Gossip, nc.Kad = m.causes.gossip(), m.causes.kad()
 	nc.HistoryBytes = c.cfg.history
 	nc.Tap = func(h *stream.History) {
 		if c.cfg.tap != nil {
@@ -165,6 +170,22 @@ func (c *crowd) join(i int, hc vnet.HostConfig) {
 	})
 }
 
+// fill lets n listeners join, the first being node 2, one each 100 ms and each on its line
+// (nil: open to all), and gives them a while once all are live.
+func (c *crowd) fill(n int, line func(i int) vnet.HostConfig, calm time.Duration) {
+	c.t.Helper()
+	for i := 2; i < 2+n; i++ {
+		var hc vnet.HostConfig
+		if line != nil {
+			hc = line(i)
+		}
+		c.join(i, hc)
+		time.Sleep(100 * time.Millisecond)
+	}
+	c.eventually(20*time.Second, c.listeners, flowing(nil))
+	time.Sleep(calm)
+}
+
 // task runs f beside the test; its error fails the test in the end.
 func (c *crowd) task(f func() error) {
 	c.tasks.Go(func() {
@@ -179,7 +200,7 @@ func (c *crowd) task(f func() error) {
 // close ends every node, all at once, as a closing laptop lid would not: politely.
 func (c *crowd) close() {
 	var wg sync.WaitGroup
-	for _, m := range append(c.listeners, c.speaker, c.volunteer) {
+	for _, m := range append(append(c.listeners, c.others...), c.speaker, c.volunteer) {
 		if m == nil {
 			continue
 		}
@@ -205,7 +226,7 @@ func (c *crowd) crash(m *member) {
 // leave ends m politely; it is no listener from now on.
 func (c *crowd) leave(m *member) {
 	m.gone.Store(true)
-	c.listeners = slices.DeleteFunc(slices.Clone(c.listeners), func(x *member) bool { return x == m })
+	c.listeners = c.without(m)
 	c.tasks.Go(func() { m.Close() })
 }
 
@@ -332,7 +353,8 @@ func whole(before map[*member]map[string]uint64) func(*member) string {
 	return func(m *member) string {
 		for track, n := range missing(m) {
 			if was := before[m][track]; n > was {
-				return fmt.Sprintf("lacks %d packets of %s", n-was, track)
+				s, _ := m.stream()
+				return fmt.Sprintf("lacks %d packets of %s: %d lost for good, %d switches, below %v", n-was, track, lost(s), s.Switches, s.Path)
 			}
 		}
 		return ""
@@ -355,12 +377,25 @@ func (c *crowd) busiest(layer int) *member {
 	return best
 }
 
-// below are the listeners that have m among their ancestors.
-func (c *crowd) below(m *member) (sub []*member) {
+// those are the listeners that are so.
+func (c *crowd) those(so func(*member) bool) (some []*member) {
 	for _, l := range c.listeners {
-		if s, ok := l.stream(); ok && slices.Contains(s.Path, m.ID().String()) {
-			sub = append(sub, l)
+		if so(l) {
+			some = append(some, l)
 		}
 	}
-	return sub
+	return some
+}
+
+// without are the listeners but m.
+func (c *crowd) without(m *member) []*member {
+	return c.those(func(l *member) bool { return l != m })
+}
+
+// below are the listeners that have m among their ancestors.
+func (c *crowd) below(m *member) []*member {
+	return c.those(func(l *member) bool {
+		s, ok := l.stream()
+		return ok && slices.Contains(s.Path, m.ID().String())
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -46,6 +47,66 @@ func recipient(t *testing.T) pgp.Recipient {
 	return to[0]
 }
 
+// epochs is a closed room's record in each of its first two epochs.
+type epochs struct {
+	lock    func(epoch uint16) *dht.Lock
+	secrets map[uint16][32]byte
+	rooms   map[uint16]*dht.Room
+}
+
+func newEpochs(t *testing.T) *epochs {
+	e := &epochs{secrets: map[uint16][32]byte{1: dht.NewSecret(), 2: dht.NewSecret()}, rooms: map[uint16]*dht.Room{}}
+	one := recipient(t)
+	e.lock = func(epoch uint16) *dht.Lock {
+		l, err := dht.LockPGP(e.secrets[epoch], []pgp.Recipient{one}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	for epoch := range e.secrets {
+		e.sign(t, epoch)
+	}
+	return e
+}
+
+// sign makes the record of an epoch; the crowd's node 1 may speak.
+func (e *epochs) sign(t *testing.T, epoch uint16) *dht.Room {
+	speaker, err := peer.IDFromPrivateKey(key(t, "node1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := dht.CreateRoom(key(t, "room"), dht.RoomOptions{Name: "crowd", Epoch: epoch, Lock: e.lock(epoch), Speakers: []peer.ID{speaker}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.rooms[epoch] = r
+	return r
+}
+
+// begin puts the record of a new epoch from a node, and tells those who are there.
+func (e *epochs) begin(c *crowd, maker *member, epoch uint16) {
+	c.t.Helper()
+	next, old := e.sign(c.t, epoch), e.rooms[epoch-1]
+	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
+	defer cancel()
+	if err := maker.Host().PutRoom(ctx, next); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := maker.Host().Announce(ctx, old); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func inEpoch(epoch int) func(*member) string {
+	return func(m *member) string {
+		if r := m.Status().Rooms; len(r) == 0 || r[0].Epoch != epoch {
+			return fmt.Sprintf("is not in epoch %d", epoch)
+		}
+		return ""
+	}
+}
+
 // reader opens what comes to a node with the keys that it has.
 type reader struct {
 	mu     sync.Mutex
@@ -84,39 +145,17 @@ func (r *reader) watch(ctx context.Context, h *stream.History) {
 func TestRemovedMember(t *testing.T) {
 	vnet.Run(t, vnet.Config{Seed: 5, DefaultDelay: 25 * time.Millisecond}, func(t *testing.T, n *vnet.Network) {
 		const bad = 2 // the first to come: it stands in layer 1
-		maker, one := key(t, "room"), recipient(t)
-		secrets := map[uint16][32]byte{1: dht.NewSecret(), 2: dht.NewSecret()}
-		lock := func(epoch uint16) *dht.Lock {
-			l, err := dht.LockPGP(secrets[epoch], []pgp.Recipient{one}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return l
-		}
-		rooms := map[uint16]*dht.Room{}
-		sign := func(epoch uint16, speaker peer.ID) *dht.Room {
-			r, err := dht.CreateRoom(maker, dht.RoomOptions{Name: "crowd", Epoch: epoch, Lock: lock(epoch), Speakers: []peer.ID{speaker}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			rooms[epoch] = r
-			return r
-		}
-		speaker, err := peer.IDFromPrivateKey(key(t, "node1"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		sign(1, speaker)
-		sign(2, speaker)
+		e := newEpochs(t)
+		rooms := e.rooms
 		readers := map[int]*reader{}
 		var readersMu sync.Mutex
 		var reading sync.WaitGroup
 		t.Cleanup(reading.Wait)
 		c := newCrowd(t, n, crowdConfig{
-			log: slog.LevelWarn, lock: lock(1),
+			log: slog.LevelWarn, lock: e.lock(1),
 			keys: func(i int) dht.Keys {
 				k := dht.Keys{Secret: func(_ peer.ID, epoch uint16) ([32]byte, bool) {
-					return secrets[epoch], epoch == 1 || i != bad
+					return e.secrets[epoch], epoch == 1 || i != bad
 				}}
 				if i == bad {
 					k.PGP = stubborn{}
@@ -138,12 +177,7 @@ func TestRemovedMember(t *testing.T) {
 				reading.Go(func() { r.watch(t.Context(), h) })
 			},
 		})
-		for i := range 16 {
-			c.join(2+i, vnet.HostConfig{})
-			time.Sleep(100 * time.Millisecond)
-		}
-		c.eventually(10*time.Second, c.listeners, flowing(nil))
-		time.Sleep(8 * time.Second)
+		c.fill(18, nil, 8*time.Second) // more than the others in layer 1 have slots for
 		removed, honest := c.listeners[0], slices.Clone(c.listeners[1:])
 		if len(c.below(removed)) == 0 {
 			t.Fatal("nobody hangs below the one to be removed")
@@ -155,21 +189,8 @@ func TestRemovedMember(t *testing.T) {
 		}
 
 		start := time.Now()
-		next := sign(2, speaker)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		if err := c.volunteer.Host().PutRoom(ctx, next); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.volunteer.Host().Announce(ctx, rooms[1]); err != nil {
-			t.Fatal(err)
-		}
-		took := c.eventually(3*time.Second, append(slices.Clone(honest), c.speaker), func(m *member) string {
-			if e := m.Status().Rooms[0].Epoch; e != 2 {
-				return "is in epoch 1"
-			}
-			return ""
-		})
+		e.begin(c, c.volunteer, 2)
+		took := c.eventually(3*time.Second, append(slices.Clone(honest), c.speaker), inEpoch(2))
 		t.Logf("all others have the new secret %v after the announcement ended", took)
 		time.Sleep(15 * time.Second)
 
@@ -192,7 +213,7 @@ func TestRemovedMember(t *testing.T) {
 			if s, ok := m.stream(); !ok || s.Parent == nil || slices.Contains(s.Path, removed.ID().String()) {
 				t.Errorf("%s has no parent, or hangs below the removed one", m.name)
 			}
-			if gap := m.probe.read().gap; gap > 300*time.Millisecond {
+			if gap := m.probe.read().gap; gap > 200*time.Millisecond {
 				t.Errorf("%s stood still for %v", m.name, gap)
 			}
 		}

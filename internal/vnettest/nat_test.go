@@ -13,24 +13,17 @@ import (
 // one of its own that lets in only whom they spoke to. They get the stream, and pass it on.
 func TestRoomBehindNATs(t *testing.T) {
 	vnet.Run(t, vnet.Config{Seed: 1, DefaultDelay: 25 * time.Millisecond}, func(t *testing.T, n *vnet.Network) {
-		home := func(i byte) vnet.HostConfig {
-			return vnet.HostConfig{NAT: vnet.Restricted, Gateway: netip.AddrFrom4([4]byte{1, 9, 0, i})}
-		}
 		stun, err := n.Host(netip.AddrFrom4([4]byte{1, 9, 9, 9}), vnet.HostConfig{}).ServeSTUN(3478)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := newCrowd(t, n, crowdConfig{stun: stun.String(), speaker: home(1), log: slog.LevelWarn})
-		for i := range 12 {
-			var hc vnet.HostConfig
-			if i > 0 {
-				hc = home(byte(2 + i))
+		c := newCrowd(t, n, crowdConfig{stun: stun.String(), speaker: behindNAT(1), log: slog.LevelWarn})
+		c.fill(12, func(i int) vnet.HostConfig {
+			if i == 2 {
+				return vnet.HostConfig{}
 			}
-			c.join(2+i, hc)
-			time.Sleep(100 * time.Millisecond)
-		}
-		c.eventually(10*time.Second, c.listeners, flowing(nil))
-		time.Sleep(5 * time.Second)
+			return behindNAT(i)
+		}, 5*time.Second)
 		t.Logf("members by layer: %v", c.checkTree(3))
 
 		relays := 0

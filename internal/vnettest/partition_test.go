@@ -22,12 +22,7 @@ func crowdBehindNATs(t *testing.T, net *vnet.Network, n int) *crowd {
 		t.Fatal(err)
 	}
 	c := newCrowd(t, net, crowdConfig{stun: stun.String(), feed: feed, history: 1 << 20, log: slog.LevelError})
-	for i := range n {
-		c.join(2+i, behindNAT(2+i))
-		time.Sleep(100 * time.Millisecond)
-	}
-	c.eventually(20*time.Second, c.listeners, flowing(nil))
-	time.Sleep(10 * time.Second)
+	c.fill(n, behindNAT, 10*time.Second)
 	return c
 }
 
@@ -58,6 +53,7 @@ func TestBootstrapGone(t *testing.T) {
 				t.Errorf("the stream stood still for %v", worst)
 			}
 		}
+		time.Sleep(time.Minute) // nobody moves by choice soon after a death
 		t.Logf("members by layer: %v", c.checkTree(4))
 	})
 }
@@ -88,15 +84,15 @@ func TestPartition(t *testing.T) {
 			gaps = append(gaps, m.probe.read().gap)
 		}
 		t.Logf("%d who stayed stood still for at most %v", len(rest), slices.Max(gaps))
-		// Those whose backup was cut off as well wait longest: starveAfter and a round of
-		// offers (docs/measurements.md).
-		if worst := slices.Max(gaps); worst > 8*time.Second {
+		// Those whose backup was cut off as well wait longest: each offer that is handed to one
+		// who was cut off costs a second. 0.2 to 2.8 s were seen.
+		if worst := slices.Max(gaps); worst > 6*time.Second {
 			t.Errorf("on the speaker's side the stream stood still for %v", worst)
 		}
 		n.SetPartition(nil)
 		took := c.eventually(20*time.Second, cut, flowing(before))
 		t.Logf("%d who were away are live again %v after the cut has healed", len(cut), took)
-		time.Sleep(20 * time.Second)
+		time.Sleep(40 * time.Second)
 		c.eventually(time.Second, c.listeners, flowing(c.counts()))
 		for _, m := range c.listeners {
 			if s, _ := m.stream(); s.Layer == nil || *s.Layer > 4 || slices.Contains(s.Path, m.ID().String()) {
@@ -107,17 +103,11 @@ func TestPartition(t *testing.T) {
 }
 
 // Uplinks that carry two children, and nodes that know it: newcomers, who get the last
-// group at once, must not ruin it for those who are there. The bound only tells a
-// collapse from a tree that still moves: 89 to 100% come in time (docs/measurements.md).
+// group at once, must not ruin it for those who are there.
 func TestThinUplinks(t *testing.T) {
 	vnet.Run(t, vnet.Config{Seed: 1, DefaultDelay: 25 * time.Millisecond}, func(t *testing.T, n *vnet.Network) {
 		c := newCrowd(t, n, crowdConfig{feed: feed, history: 1 << 20, slots: 2, log: slog.LevelError})
-		for i := range 20 {
-			c.join(2+i, vnet.HostConfig{Up: 3 * feedRate})
-			time.Sleep(100 * time.Millisecond)
-		}
-		c.eventually(20*time.Second, c.listeners, flowing(nil))
-		time.Sleep(30 * time.Second)
+		c.fill(20, func(int) vnet.HostConfig { return vnet.HostConfig{Up: 3 * feedRate} }, 30*time.Second)
 		early := map[*member]reading{}
 		for _, m := range c.listeners {
 			early[m] = m.probe.read()
@@ -129,7 +119,7 @@ func TestThinUplinks(t *testing.T) {
 			total, late = total+r.total-early[m].total, late+r.late-early[m].late
 		}
 		t.Logf("%d of %d packets late; %+v", late, total, n.Stats())
-		if want := uint64(len(c.listeners)) * uint64(20*time.Second/feedEvery); total < want*82/100 || late*6 > total {
+		if want := uint64(len(c.listeners)) * uint64(20*time.Second/feedEvery); total < want*99/100 || late*100 > 3*total {
 			t.Errorf("%d of %d packets came, %d of them late", total, want, late)
 		}
 	})

@@ -19,7 +19,14 @@ const (
 )
 
 // feed publishes it.
-func feed(ctx context.Context, to ingest.Target) error {
+func feed(ctx context.Context, to ingest.Target) error { return feedEach(feedEvery)(ctx, to) }
+
+// feedEach publishes a packet each time that every has passed.
+func feedEach(every time.Duration) func(context.Context, ingest.Target) error {
+	return func(ctx context.Context, to ingest.Target) error { return publish(ctx, to, every) }
+}
+
+func publish(ctx context.Context, to ingest.Target, every time.Duration) error {
 	pub, err := to.Open(ctx, stream.Catalog{Tracks: []stream.TrackInfo{
 		{Track: ingest.VideoTrack, Kind: "video", Codec: "H264", ClockRate: 1000},
 	}})
@@ -27,11 +34,11 @@ func feed(ctx context.Context, to ingest.Target) error {
 		return err
 	}
 	defer to.Closed(pub)
-	tick := time.NewTicker(feedEvery)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	payload := make([]byte, feedSize)
 	for i := 0; ; i++ {
-		rtp := uint32(i * int(feedEvery/time.Millisecond))
+		rtp := uint32(time.Duration(i) * every / time.Millisecond)
 		if err := pub.Write(ingest.VideoTrack, rtp, i%2 == 1, i%feedGroup == 0, payload); err != nil {
 			return err
 		}

@@ -98,3 +98,11 @@ func mean(list []float64) float64 {
 	}
 	return sum / float64(max(len(list), 1))
 }
+
+// orNone writes a number that may not be known.
+func orNone(n *int) string {
+	if n == nil {
+		return "none"
+	}
+	return fmt.Sprint(*n)
+}

@@ -1,19 +1,19 @@
 package vnettest
 
 import (
-	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"runtime"
+	"runtime/pprof"
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/watergy/waterfall/internal/vnet"
 	"github.com/watergy/waterfall/node"
@@ -25,6 +25,7 @@ var (
 	simChurn = flag.Duration("churn", 30*time.Second, "how long listeners come and go in TestSimulation")
 	simLoss  = flag.Float64("simloss", 0, "share of packets lost on every line in TestSimulation")
 	simUp    = flag.Int64("up", 0, "uplink of every listener in TestSimulation, bits a second; 0: no limit")
+	simProf  = flag.String("prof", "", "profiles that TestSimulation writes when the tree is settled: FILE.heap and FILE.goroutine; empty: none")
 	plotsDir = flag.String("plots", "", "directory that TestSimulation writes its plots to; empty: none")
 )
 
@@ -65,11 +66,15 @@ func TestSimulation(t *testing.T) {
 			rng: rand.New(rand.NewPCG(*seed, 0)), next: 2, begin: time.Now(),
 			crowd: newCrowd(t, n, crowdConfig{stun: stun.String(), feed: feed, history: 1 << 20, log: slog.LevelError}),
 		}
-		s.arrive(*simNodes)
-		s.settle()
-		s.kill()
-		s.comeAndGo(*simChurn)
-		s.finish()
+		for _, phase := range []func(){
+			func() { s.arrive(*simNodes) }, s.settle, s.kill, func() { s.comeAndGo(*simChurn) }, s.finish,
+		} {
+			done := len(s.report)
+			phase()
+			if *simNodes > 100 { // it takes a while
+				t.Logf("so far\n%s", s.report[done:])
+			}
+		}
 		r = s.report
 		if *plotsDir != "" {
 			if err := s.plot(*plotsDir); err != nil {
@@ -154,6 +159,28 @@ func (s *sim) settle() {
 	s.pass(settleTime)
 	s.traffic("quiet", before)
 	s.shape("settled")
+	s.weigh()
+}
+
+// weigh reports what a node takes of this machine.
+func (s *sim) weigh() {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	nodes := len(s.listeners) + 2
+	s.report.say("settled: a node's heap and goroutines", fmt.Sprintf("%.1f MiB live, %d", float64(m.HeapAlloc)/(1<<20)/float64(nodes), runtime.NumGoroutine()/nodes))
+	if *simProf == "" {
+		return
+	}
+	for _, kind := range []string{"heap", "goroutine"} {
+		f, err := os.Create(*simProf + "." + kind)
+		if err == nil {
+			err = errors.Join(pprof.Lookup(kind).WriteTo(f, 0), f.Close())
+		}
+		if err != nil {
+			s.t.Error(err)
+		}
+	}
 }
 
 // shape reports layers, loops and loss.
@@ -163,7 +190,10 @@ func (s *sim) shape(when string) {
 	layers := map[int]int{}
 	for _, m := range s.listeners {
 		st, ok := m.stream()
-		lostPackets += lost(st)
+		if n := lost(st); n > 0 {
+			lostPackets += n
+			s.report.say(when+": "+m.name+" lost", fmt.Sprintf("%d, layer %s, %d switches, there for %v: %+v", n, orNone(st.Layer), st.Switches, time.Since(m.probe.started).Round(time.Second), st.Tracks))
+		}
 		if !ok || st.Layer == nil || st.Parent == nil {
 			unattached++
 			continue
@@ -197,9 +227,13 @@ func (s *sim) kill() {
 	}
 	s.rng.Shuffle(len(relays), func(i, j int) { relays[i], relays[j] = relays[j], relays[i] })
 	relays = relays[:max(1, int(math.Round(killShare*float64(len(relays)))))]
-	dead := map[string]bool{}
+	dead, paths := map[string]bool{}, map[string][]string{}
 	for _, m := range relays {
 		dead[m.ID().String()] = true
+	}
+	isDead := func(id string) bool { return dead[id] }
+	for m, st := range status {
+		paths[m.ID().String()] = st.Path
 	}
 	for _, m := range s.listeners {
 		m.probe.mark()
@@ -210,7 +244,7 @@ func (s *sim) kill() {
 	// Switches of those whose parent lives are to be no consequence of the crash.
 	const aftermath = 5 * time.Second
 	s.pass(aftermath)
-	var backed, orphans, below, others []time.Duration
+	var backed, shaken, orphans, below, others []time.Duration
 	innocent, switched := 0, 0
 	for _, m := range s.listeners {
 		was, gap := status[m], m.probe.read().gap
@@ -221,8 +255,11 @@ func (s *sim) kill() {
 			orphans = append(orphans, gap)
 			if was.Backup != nil && !dead[*was.Backup] {
 				backed = append(backed, gap)
+				if fed := paths[*was.Backup]; slices.ContainsFunc(fed, isDead) {
+					shaken = append(shaken, gap)
+				}
 			}
-		case slices.ContainsFunc(was.Path, func(id string) bool { return dead[id] }):
+		case slices.ContainsFunc(was.Path, isDead):
 			below = append(below, gap)
 		default:
 			others = append(others, gap)
@@ -234,6 +271,7 @@ func (s *sim) kill() {
 	}
 	s.report.say("killed relays / orphans / below orphans", fmt.Sprintf("%d / %d / %d", len(relays), len(orphans), len(below)))
 	s.report.times("gap of orphans with a living backup", backed, []quantile{{0.5, 220 * time.Millisecond}, {0.9, 0}, {0.99, 400 * time.Millisecond}})
+	s.report.times("  of that: something above the backup died, too", shaken, []quantile{{0.5, 0}, {0.9, 0}, {0.99, 0}})
 	s.report.times("gap of all orphans", orphans, []quantile{{0.5, 0}, {0.9, 450 * time.Millisecond}, {0.99, 2500 * time.Millisecond}})
 	s.report.times("gap below orphans", below, []quantile{{0.5, 0}, {0.99, 0}})
 	s.report.times("gap of all others", others, []quantile{{0.5, 0}, {0.99, 0}})
@@ -271,6 +309,7 @@ func (s *sim) comeAndGo(d time.Duration) {
 		}
 	}
 	s.traffic("churn", before)
+	s.joinCost(before)
 	s.report.say("churn: left / died", fmt.Sprintf("%d / %d in %v", left, died, time.Since(start).Round(time.Second)))
 	var total, late uint64
 	var gaps, joins []time.Duration
@@ -296,110 +335,6 @@ func (s *sim) finish() {
 	s.eventually(15*time.Second, s.listeners, flowing(s.counts()))
 	s.pass(settleTime)
 	s.shape("in the end")
-}
-
-// meter is what every listener that is here has sent and heard so far.
-func (s *sim) meter() map[*member]bytesOf {
-	all := map[*member]bytesOf{}
-	for _, m := range s.listeners {
-		all[m] = m.meter()
-	}
-	all[s.speaker], all[s.volunteer] = s.speaker.meter(), s.volunteer.meter()
-	return all
-}
-
-// bytesOf are bytes both ways by purpose, at some time.
-type bytesOf struct {
-	at                time.Time
-	libp2p            uint64 // with UDP's and IP's headers
-	control, feedback uint64 // on links
-	media             uint64
-	libp2pPackets     uint64
-	protocols         map[protocol.ID]vnet.Traffic
-}
-
-func (m *member) meter() bytesOf {
-	p2p, _ := m.host.Traffic(vnet.LibP2PPort)
-	b := bytesOf{
-		at: time.Now(), libp2p: p2p.In + p2p.Out, libp2pPackets: p2p.PacketsIn + p2p.PacketsOut,
-		protocols: m.host.Protocols(),
-	}
-	if st, ok := m.stream(); ok {
-		b.control = st.ControlBytes.In + st.ControlBytes.Out
-		b.feedback = st.FeedbackBytes.In + st.FeedbackBytes.Out
-		b.media = st.MediaBytes.In + st.MediaBytes.Out
-	}
-	return b
-}
-
-// traffic reports what those who were here all the time have sent and heard.
-func (s *sim) traffic(when string, before map[*member]bytesOf) {
-	var p2p, control, feedback []float64
-	for _, m := range s.listeners {
-		was, ok := before[m]
-		if !ok {
-			continue
-		}
-		d := m.meter().since(was)
-		p2p = append(p2p, d.libp2p)
-		control = append(control, d.libp2p+d.control)
-		feedback = append(feedback, d.feedback/max(d.media, 1))
-	}
-	s.report.rates(when+": control a listener, in + out", control, 25)
-	s.report.rates(when+":   of that libp2p", p2p, 0)
-	s.byProtocol(when, before)
-	for _, x := range []struct {
-		name string
-		m    *member
-	}{{"speaker", s.speaker}, {"volunteer", s.volunteer}} {
-		d := x.m.meter().since(before[x.m])
-		s.report.say(when+": control of the "+x.name, fmt.Sprintf("%.1f kbit/s", d.libp2p+d.control))
-	}
-	f := mean(feedback)
-	s.report.add(line{
-		name: when + ": feedback, share of media on links", got: fmt.Sprintf("%.2f %%", 100*f),
-		want: "≤ 2 %", wrong: f > 0.02,
-	})
-}
-
-// byProtocol reports what libp2p's share is made of: payload in streams, and packets,
-// which carry 28 bytes of IP and UDP and some 30 of QUIC each.
-func (s *sim) byProtocol(when string, before map[*member]bytesOf) {
-	sum, packets, n := map[protocol.ID]float64{}, 0.0, 0.0
-	for _, m := range s.listeners {
-		was, ok := before[m]
-		if !ok {
-			continue
-		}
-		now := m.meter()
-		sec := now.at.Sub(was.at).Seconds()
-		for p, t := range now.protocols {
-			u := was.protocols[p]
-			sum[p] += float64(t.In+t.Out-u.In-u.Out) * 8 / 1000 / sec
-		}
-		packets += float64(now.libp2pPackets-was.libp2pPackets) / sec
-		n++
-	}
-	got := fmt.Sprintf("%.1f packets/s", packets/n)
-	for _, p := range slices.Sorted(maps.Keys(sum)) {
-		if v := sum[p] / n; v >= 0.05 {
-			got += fmt.Sprintf(", %s %.1f kbit/s", cmp.Or(string(p), "(opening)"), v)
-		}
-	}
-	s.report.say(when+":   in streams", got)
-}
-
-// perSecond are rates in kbit/s.
-type perSecond struct{ libp2p, control, feedback, media float64 }
-
-func (b bytesOf) since(was bytesOf) perSecond {
-	kbit := func(now, then uint64) float64 {
-		return (float64(now) - float64(then)) * 8 / 1000 / b.at.Sub(was.at).Seconds()
-	}
-	return perSecond{
-		libp2p: kbit(b.libp2p, was.libp2p), control: kbit(b.control, was.control),
-		feedback: kbit(b.feedback, was.feedback), media: kbit(b.media, was.media),
-	}
 }
 
 // sample is a moment of the run.

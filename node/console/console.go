@@ -38,7 +38,12 @@ type Config struct {
 	Token string
 	// Profiles serves Go's profiles at /debug/pprof/, behind the token.
 	Profiles bool
-	Log      *slog.Logger
+	// What the page may change; nil: not offered.
+	Rooms      Rooms
+	Recorder   Recorder
+	Recordings Recordings
+	Consent    Consent
+	Log        *slog.Logger
 }
 
 // ErrTokenNeeded is that the console would be open to other machines.
@@ -65,7 +70,11 @@ func New(n Backend, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("console address: %w", err)
 	}
-	own := guard{addr: netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port())}
+	html, policy, err := pageAndPolicy()
+	if err != nil {
+		return nil, fmt.Errorf("console page: %w", err)
+	}
+	own := guard{addr: netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port()), policy: policy}
 	if cfg.Token == "" && !own.loopback() {
 		return nil, ErrTokenNeeded
 	}
@@ -77,8 +86,12 @@ func New(n Backend, cfg Config) (*Server, error) {
 		node: n, token: cfg.Token, own: own, log: cfg.Log,
 		done: make(chan struct{}), cancel: cancel, feeds: make(chan struct{}, maxFeeds),
 	}
+	h, err := s.handler(cfg, html)
+	if err != nil {
+		return nil, fmt.Errorf("console page: %w", err)
+	}
 	s.http = &http.Server{
-		Handler:           s.handler(cfg.Profiles),
+		Handler:           h,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -113,10 +126,13 @@ func (s *Server) Close() error {
 	return err
 }
 
-func (s *Server) handler(profiles bool) http.Handler {
+func (s *Server) handler(cfg Config, html []byte) (http.Handler, error) {
 	mux := http.NewServeMux()
-	page(mux)
-	if profiles {
+	if err := page(mux, html); err != nil {
+		return nil, err
+	}
+	s.rooms(mux, cfg)
+	if cfg.Profiles {
 		mux.Handle("GET /debug/pprof/", s.withToken(http.HandlerFunc(pprof.Index)))
 		mux.Handle("GET /debug/pprof/profile", s.withToken(http.HandlerFunc(pprof.Profile)))
 		mux.Handle("GET /debug/pprof/trace", s.withToken(http.HandlerFunc(pprof.Trace)))
@@ -131,7 +147,7 @@ func (s *Server) handler(profiles bool) http.Handler {
 	mux.Handle("GET /api/v1/rooms/{room}/qr.svg", s.withToken(http.HandlerFunc(s.qrCode)))
 	mux.Handle("GET /metrics", s.withToken(s.metrics()))
 	mux.HandleFunc("GET /healthz", s.healthz)
-	return s.own.only(mux)
+	return s.own.only(mux), nil
 }
 
 // media hands a request to the node's WHIP or WHEP of the room it names.

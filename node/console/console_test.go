@@ -85,11 +85,17 @@ func newFake() *fake {
 // serve starts a console of b on a free loopback port.
 func serve(t *testing.T, b Backend, token string) *Server {
 	t.Helper()
+	return serveWith(t, b, Config{Token: token})
+}
+
+func serveWith(t *testing.T, b Backend, c Config) *Server {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(b, Config{Listener: l, Token: token})
+	c.Listener = l
+	s, err := New(b, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +120,11 @@ func ask(t *testing.T, s *Server, method, path string, headers ...string) (*http
 		}
 		r.Header.Add(headers[i], headers[i+1])
 	}
+	return do(t, r)
+}
+
+func do(t *testing.T, r *http.Request) (*http.Response, string) {
+	t.Helper()
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -246,21 +257,19 @@ func TestPageLoadsNothingFromElsewhere(t *testing.T) {
 	script := 0
 	for path, ct := range map[string]string{
 		"/app.js": "text/javascript", "/media.js": "text/javascript", "/view.js": "text/javascript", "/tree.js": "text/javascript",
-		"/speak.js": "text/javascript", "/style.css": "text/css",
+		"/speak.js": "text/javascript", "/rooms.js": "text/javascript",
 	} {
 		resp, asset := ask(t, s, "GET", path)
 		if resp.StatusCode != 200 || !strings.HasPrefix(resp.Header.Get("Content-Type"), ct) {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, resp.Header.Get("Content-Type"))
 		}
 		body += asset
-		if ct == "text/javascript" {
-			script += len(asset)
-		}
+		script += len(asset)
 	}
 	if script > 100<<10 {
 		t.Errorf("%d bytes of script", script)
 	}
-	for _, bad := range []string{"http://", "https://", "innerHTML", "onclick=", "<style"} {
+	for _, bad := range []string{"http://", "https://", "innerHTML", "onclick=", " style=", "stylesheet"} {
 		if strings.Contains(body, bad) {
 			t.Errorf("the page holds %q", bad)
 		}

@@ -14,7 +14,8 @@ import (
 // guard keeps other sites out: a browser sends them here under their own name (DNS
 // rebinding) or with their own Origin.
 type guard struct {
-	addr netip.AddrPort // as bound
+	addr   netip.AddrPort // as bound
+	policy string         // Content-Security-Policy
 }
 
 func (g guard) loopback() bool { return g.addr.Addr().IsLoopback() }
@@ -62,7 +63,7 @@ func (g guard) only(h http.Handler) http.Handler {
 		hd.Set("X-Content-Type-Options", "nosniff")
 		hd.Set("Referrer-Policy", "no-referrer")
 		hd.Set("Cross-Origin-Resource-Policy", "same-origin")
-		hd.Set("Content-Security-Policy", policy)
+		hd.Set("Content-Security-Policy", g.policy)
 		if !g.ownHost(r.Host) {
 			http.Error(w, "this console answers under its own address only (hint: open http://"+g.shown()+"/)", http.StatusForbidden)
 			return
@@ -71,8 +72,17 @@ func (g guard) only(h http.Handler) http.Handler {
 			http.Error(w, "requests from other sites are refused", http.StatusForbidden)
 			return
 		}
+		if site := r.Header.Get("Sec-Fetch-Site"); !reads(r.Method) && site != "" && site != "same-origin" && site != "none" {
+			http.Error(w, "requests from other sites are refused", http.StatusForbidden)
+			return
+		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// reads says whether a method changes nothing (RFC 9110, section 9.2.1).
+func reads(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // withToken asks for the bearer token, if there is one.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/watergy/waterfall/stream"
 	"github.com/watergy/waterfall/stream/internal/avc"
@@ -118,6 +119,13 @@ func (f *Feed) Audio(ctx context.Context, s Stamp, payload []byte) error {
 		return nil // RFC 6716 allows 1,275 bytes; nobody's encoder makes them for live sound
 	}
 	return f.pub.Write(AudioTrack, t, true, false, payload)
+}
+
+// keyframeDue says that a listener wants a keyframe.
+func (f *Feed) keyframeDue() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pub != nil && f.pub.KeyframeDue(time.Now())
 }
 
 func (f *Feed) open(ctx context.Context) error {

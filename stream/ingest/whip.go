@@ -301,13 +301,14 @@ func (s *whipSession) read(t *webrtc.TrackRemote, tr *whipTrack, put putFunc) {
 	}
 }
 
-// keyframes asks the publisher for keyframes: as often as is due, sooner when one is needed.
+// keyframes asks the publisher for keyframes: as often as is due, sooner when one is needed,
+// and never twice within keyframeGap.
 func (s *whipSession) keyframes(ssrc uint32) {
-	tick := time.NewTicker(keyframeGap)
-	defer tick.Stop()
+	gap := time.NewTimer(keyframeGap)
+	defer gap.Stop()
 	var last time.Time
 	for {
-		needed := time.Since(last) > keyframeEvery-keyframeGap/2
+		needed := time.Since(last) > keyframeEvery-keyframeGap/2 || s.feed.keyframeDue()
 		select {
 		case <-s.need:
 			needed = true
@@ -319,8 +320,9 @@ func (s *whipSession) keyframes(ssrc uint32) {
 				return
 			}
 		}
+		gap.Reset(keyframeGap)
 		select {
-		case <-tick.C:
+		case <-gap.C:
 		case <-s.Done():
 			return
 		}

@@ -1,8 +1,12 @@
 package ingest_test
 
 import (
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,60 +31,77 @@ func without(sdp, expr string) string {
 	return regexp.MustCompile(`(?m)^(?:`+expr+`)\r?\n`).ReplaceAllString(sdp, "")
 }
 
-// client is a program that publishes: what it can do, how its offers look, what it sends.
+// client is a program that publishes: its offer in ../internal/wish/testdata/offers, whose
+// README says where it is from, and how it asks. The media that follow are pion's.
 type client struct {
-	name    string
+	offer   string
 	agent   string
 	formats []webrtc.RTPCodecParameters
-	offer   func(sdp string) string
+	kinds   []string // in the order of the offer's sections
 }
 
-// The offers of these programs, by their sources: what pion offers is brought into their form,
-// so that media can follow.
+var soundFirst, pictureFirst = []string{"audio", "video"}, []string{"video", "audio"}
+
+func opusAt(pt webrtc.PayloadType) webrtc.RTPCodecParameters {
+	return format("audio/opus", 48000, 2, "", pt)
+}
+
+func h264At(pt webrtc.PayloadType, profile string) webrtc.RTPCodecParameters {
+	return format("video/H264", 90000, 0, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id="+profile, pt)
+}
+
 var clients = []client{
-	{ // libdatachannel: posts before it has gathered, and never sends candidates
-		"OBS", "Mozilla/5.0 (OBS-Studio/30.2.3; Windows x86_64; en-US)",
-		formats(format("audio/opus", 48000, 2, "minptime=10;maxaveragebitrate=96000;stereo=1;sprop-stereo=1;useinbandfec=1", 111),
-			format("video/H264", 90000, 0, "profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1", 96)),
-		func(sdp string) string {
-			sdp = regexp.MustCompile(`(?m)^o=.*$`).ReplaceAllString(sdp, "o=rtc 3767197920 0 IN IP4 127.0.0.1\r")
-			return without(sdp, `a=candidate:.*|a=end-of-candidates|a=extmap.*|a=rtcp-fb:.*transport-cc.*`)
-		},
-	},
-	{ // libavformat/whip.c: no extensions, passive, no candidates, reads only the first of ours
-		"ffmpeg 8", "Lavf/62.3.100",
-		formats(format("audio/opus", 48000, 2, "", 111),
-			format("video/H264", 90000, 0, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42c01f", 106)),
-		func(sdp string) string {
-			sdp = regexp.MustCompile(`(?m)^o=.*$`).ReplaceAllString(sdp, "o=FFmpeg 4489045141692799359 2 IN IP4 127.0.0.1\r")
-			sdp = regexp.MustCompile(`(?m)^s=.*$`).ReplaceAllString(sdp, "s=FFmpegPublishSession\r")
-			sdp = strings.ReplaceAll(sdp, "a=setup:actpass", "a=setup:passive")
-			return without(sdp, `a=candidate:.*|a=end-of-candidates|a=extmap.*|a=rtcp-fb:.*|a=ice-options:.*`)
-		},
-	},
-	{ // webrtcbin: waits for its candidates, writes OPUS, offers much and retransmission
-		"GStreamer whipclientsink", "GStreamer souphttpsrc 1.24",
-		formats(format("video/VP8", 90000, 0, "", 96),
-			format("video/rtx", 90000, 0, "apt=96", 97),
-			format("video/H264", 90000, 0, "packetization-mode=1;profile-level-id=42c015;level-asymmetry-allowed=1", 98),
-			format("audio/opus", 48000, 2, "sprop-stereo=1;useinbandfec=1", 111)),
-		func(sdp string) string { return strings.ReplaceAll(sdp, "opus/48000/2", "OPUS/48000/2") },
-	},
-	{ // a browser, H.264 in lower case as Firefox on some systems has it
-		"browser", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-		nil,
-		func(sdp string) string { return strings.ReplaceAll(sdp, " H264/90000", " h264/90000") },
-	},
+	{"obs-30", "Mozilla/5.0 (OBS-Studio/30.2.3; Windows x86_64; en-US)", formats(opusAt(111), h264At(96, "42e01f")), soundFirst},
+	{"obs-31", "Mozilla/5.0 (OBS-Studio/31.0.0; Linux x86_64; en-US)", formats(opusAt(111), h264At(96, "42e01f")), soundFirst},
+	{"ffmpeg-8", "Lavf/62.3.100", formats(opusAt(111), h264At(106, "42c01f")), soundFirst},
+	{"gstreamer-1.22", "", formats(h264At(96, "42c015"), opusAt(97)), pictureFirst},
+	{"chromium-156", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
+		formats(opusAt(111), h264At(108, "42e01f")), soundFirst},
+}
+
+// fill puts into a captured offer what is pc's own.
+func fill(t *testing.T, name string, pc *webrtc.PeerConnection) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("../internal/wish/testdata/offers", name+".sdp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := mediatest.Offer(t, pc)
+	ssrc := map[string]string{}
+	for _, section := range strings.Split(own, "m=")[1:] {
+		kind, _, _ := strings.Cut(section, " ")
+		ssrc[kind], _, _ = strings.Cut(value(section, "ssrc"), " ")
+	}
+	var candidates []string
+	for _, c := range lines(own, "a=candidate:") {
+		if c = strings.Replace(c, " udp ", " UDP ", 1); !slices.Contains(candidates, c) && strings.Contains(c, " 1 UDP ") {
+			candidates = append(candidates, c)
+		}
+	}
+	text := strings.NewReplacer("{ufrag}", value(own, "ice-ufrag"), "{pwd}", value(own, "ice-pwd"),
+		"{fingerprint}", strings.TrimPrefix(value(own, "fingerprint"), "sha-256 "),
+		"{audio}", ssrc["audio"], "{video}", ssrc["video"], "{candidates}", strings.Join(candidates, "\n")).Replace(string(b))
+	return strings.ReplaceAll(text, "\n", "\r\n")
+}
+
+// asPion gives an answer's sections the names that they have in pion's own offer.
+func asPion(answer string) string {
+	for i, l := range lines(answer, "a=mid:") {
+		mid := strings.TrimPrefix(l, "a=mid:")
+		answer = strings.ReplaceAll(answer, "a=mid:"+mid+"\r", fmt.Sprintf("a=mid:%d\r", i))
+		answer = regexp.MustCompile(`(?m)^(a=group:BUNDLE.* )`+regexp.QuoteMeta(mid)+`\b`).ReplaceAllString(answer, fmt.Sprintf("${1}%d", i))
+	}
+	return answer
 }
 
 // Every program's offer is answered as it needs, and its media become a stream.
 func TestWHIPClients(t *testing.T) {
 	for _, c := range clients {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(c.offer, func(t *testing.T) {
 			target, _, srv := whip(t)
 			pc := mediatest.NewClient(t, c.formats...)
-			tracks := publish(t, pc)
-			offer := c.offer(mediatest.Offer(t, pc))
+			tracks := publishInOrder(t, pc, c.kinds...)
+			offer := fill(t, c.offer, pc)
 			res, answer := mediatest.Do(t, "POST", srv.URL+"/whip/room", "application/sdp", offer, "User-Agent", c.agent, "Cache-Control", "no-cache")
 			if res.StatusCode != http.StatusCreated || res.Header.Get("Content-Type") != "application/sdp" || res.Header.Get("ETag") == "" {
 				t.Fatalf("%s %v\n%s", res.Status, res.Header, answer)
@@ -91,10 +112,13 @@ func TestWHIPClients(t *testing.T) {
 			if strings.Contains(offer, "a=setup:passive") && !strings.Contains(answer, "a=setup:active") {
 				t.Errorf("two passive sides:\n%s", answer)
 			}
-			if !strings.Contains(offer, "a=extmap") && strings.Contains(answer, "a=extmap") {
+			if !strings.Contains(offer, "a=extmap:") && strings.Contains(answer, "a=extmap:") {
 				t.Errorf("extensions that were not offered:\n%s", answer)
 			}
-			if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
+			if got, want := len(lines(answer, "m=")), len(c.kinds); got != want || strings.Contains(answer, "m=audio 0 ") || strings.Contains(answer, "m=video 0 ") {
+				t.Errorf("not both tracks are taken:\n%s", answer)
+			}
+			if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: asPion(answer)}); err != nil {
 				t.Fatal(err)
 			}
 			play(t, tracks)
@@ -108,6 +132,17 @@ func TestWHIPClients(t *testing.T) {
 			}
 			target.WaitEnd(5 * time.Second)
 		})
+	}
+}
+
+// Firefox without its H.264 plug-in has VP8 taken.
+func TestWHIPFirefox(t *testing.T) {
+	_, _, srv := whip(t)
+	pc := mediatest.NewClient(t)
+	publishInOrder(t, pc, soundFirst...)
+	res, answer := mediatest.Do(t, "POST", srv.URL+"/whip/room", "application/sdp", fill(t, "firefox-153", pc))
+	if res.StatusCode != http.StatusCreated || !strings.Contains(answer, "a=rtpmap:120 VP8/90000") || !strings.Contains(answer, "a=rtpmap:109 opus/48000/2") {
+		t.Errorf("%s %s", res.Status, answer)
 	}
 }
 

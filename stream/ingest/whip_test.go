@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
@@ -76,12 +77,18 @@ func TestWHIPRefuses(t *testing.T) {
 // publish plays the clip through a PeerConnection of the WHIP sort.
 func publish(t *testing.T, pc *webrtc.PeerConnection) map[string]*webrtc.TrackLocalStaticRTP {
 	t.Helper()
+	return publishInOrder(t, pc, "video", "audio")
+}
+
+func publishInOrder(t *testing.T, pc *webrtc.PeerConnection, kinds ...string) map[string]*webrtc.TrackLocalStaticRTP {
+	t.Helper()
 	tracks := map[string]*webrtc.TrackLocalStaticRTP{}
-	for kind, c := range map[string]webrtc.RTPCodecCapability{
+	capabilities := map[string]webrtc.RTPCodecCapability{
 		"video": {MimeType: webrtc.MimeTypeH264, ClockRate: 90000, SDPFmtpLine: "packetization-mode=1;profile-level-id=42e01f"},
 		"audio": {MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2},
-	} {
-		track, err := webrtc.NewTrackLocalStaticRTP(c, kind, "test")
+	}
+	for _, kind := range kinds {
+		track, err := webrtc.NewTrackLocalStaticRTP(capabilities[kind], kind, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -226,6 +233,66 @@ func TestWHIPPublish(t *testing.T) {
 	mediatest.Connect(t, third, srv.URL+"/whip/room")
 }
 
+// What listeners and inputs wish for is asked of the publisher as one, once a second at most.
+func TestWHIPKeyframes(t *testing.T) {
+	t.Parallel()
+	target, w, srv := whip(t)
+	pc := mediatest.NewClient(t)
+	tracks := publish(t, pc)
+	asked := make(chan time.Time, 256)
+	for _, s := range pc.GetSenders() {
+		go func() {
+			for {
+				pkts, _, err := s.ReadRTCP()
+				if err != nil {
+					return
+				}
+				for _, p := range pkts {
+					if _, ok := p.(*rtcp.PictureLossIndication); ok {
+						asked <- time.Now()
+					}
+				}
+			}
+		}()
+	}
+	mediatest.Connect(t, pc, srv.URL+"/whip/room")
+	play(t, tracks)
+	h, _, _ := target.Wait(10 * time.Second)
+	ctx, cancel := context.WithCancel(context.Background())
+	wished := make(chan struct{})
+	t.Cleanup(func() { cancel(); <-wished })
+	go func() {
+		defer close(wished)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			h.WantKeyframe()
+			w.NeedKeyframe()
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	var first, last time.Time
+	const times = 5
+	for i := range times {
+		select {
+		case last = <-asked:
+		case <-time.After(15 * time.Second):
+			t.Fatalf("the publisher was asked %d times", i)
+		}
+		if i == 0 {
+			first = last
+		}
+	}
+	// The requests leave at least a second apart; they may come unevenly on a busy machine.
+	if took := last.Sub(first); took < (times-1)*time.Second-1500*time.Millisecond {
+		t.Errorf("asked %d times within %v", times, took)
+	}
+}
+
 // A publisher that vanishes without DELETE ends its stream and frees its place.
 func TestWHIPPublisherVanishes(t *testing.T) {
 	target, _, srv := whip(t)
@@ -260,4 +327,14 @@ func TestWHIPTargetRefuses(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the publisher is not told")
 	}
+}
+
+func TestWHIPMalformed(t *testing.T) {
+	_, _, srv := whip(t)
+	offer := func() string {
+		pc := mediatest.NewClient(t)
+		publish(t, pc)
+		return mediatest.Offer(t, pc)
+	}
+	mediatest.RefuseMalformed(t, srv, "/whip/room", offer(), offer())
 }

@@ -2,6 +2,7 @@ package link
 
 import (
 	"testing"
+	"time"
 
 	"github.com/watergy/waterfall/stream"
 )
@@ -38,4 +39,32 @@ func BenchmarkRelay(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*4), "ns/packet-hop")
+}
+
+// BenchmarkArrived is what a receiver notes of each packet for its reports.
+func BenchmarkArrived(b *testing.B) {
+	var a arrivals
+	now := time.Unix(0, 0)
+	b.ReportAllocs()
+	for seq := uint16(0); b.Loop(); seq++ {
+		now = now.Add(3 * time.Millisecond)
+		a.came(seq, clockOf(now), packetSize, now)
+	}
+}
+
+// BenchmarkRepair is a packet that is wanted, found to be due, and paid for.
+func BenchmarkRepair(b *testing.B) {
+	r := repairs{recent: map[repairKey]time.Time{}}
+	now := time.Unix(0, 0)
+	var sent stream.Marks
+	b.ReportAllocs()
+	for n := uint64(0); b.Loop(); n++ {
+		now, sent[1] = now.Add(10*time.Millisecond), n+1
+		r.want([]stream.Range{{Track: 1, From: n, To: n + 1}}, stream.Marks{}, sent, 0, now)
+		if k, ok := r.peek(now); !ok || k.number != n {
+			b.Fatalf("number %d is not next", n)
+		}
+		r.pop()
+		r.spend(packetSize, 300e3, now)
+	}
 }

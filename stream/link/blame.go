@@ -28,6 +28,10 @@ var (
 	errManifest  = errors.New("it forged a signed manifest")
 	errIncidents = errors.New("it keeps passing on forged packets")
 	errWithheld  = errors.New("it withholds the speaker's signatures")
+
+	// ErrKeptBack blames a parent that does not pass on what others have. It may be for
+	// want of uplink: there is no proof.
+	ErrKeptBack = errors.New("it keeps back packets that others have")
 )
 
 // suspicion is what a take knows about the honesty of whom it takes from. The link's
@@ -36,6 +40,7 @@ type suspicion struct {
 	seen      uint64                  // forgeries looked at
 	accused   map[repairKey]time.Time // when a forgery of theirs was noticed that they did not retract
 	retracted map[repairKey]time.Time
+	owned     time.Time // when they last retracted what they had not before
 	incidents []time.Time
 	proofs    uint64
 	media     bool // came since the last look
@@ -64,6 +69,7 @@ func (l *Link) judge(t *take, now time.Time) time.Time {
 		case f.Via != l.via:
 		case f.Proof:
 			l.blame(t, errManifest)
+		case now.Sub(s.owned) < incidentGap: // of one incident they may not be able to name all
 		case !known && len(s.accused) < maxSuspect:
 			s.accused[k] = now
 		}
@@ -120,8 +126,11 @@ func (l *Link) retracted(m retract, now time.Time) {
 			_, again := s.retracted[k]
 			news = news || !again
 			s.retracted[k] = now
-			delete(s.accused, k)
 		}
+	}
+	if news {
+		s.owned = now
+		clear(s.accused)
 	}
 	for len(s.incidents) > 0 && now.Sub(s.incidents[0]) > incidentTime {
 		s.incidents = s.incidents[1:]
@@ -138,15 +147,17 @@ func (l *Link) retracted(m retract, now time.Time) {
 func (l *Link) suspect(h *stream.History) {
 	l.mu.Lock()
 	t := l.takes[h.ID()]
-	news := false
-	if t != nil {
-		fs, _ := h.Forgeries(t.suspect.seen)
-		news = len(fs) > 0
-	}
+	news := t != nil && l.news(t)
 	l.mu.Unlock()
 	if news {
 		l.wake()
 	}
+}
+
+// news says whether there are forgeries that were not looked at. Caller holds mu.
+func (l *Link) news(t *take) bool {
+	fs, _ := t.h.Forgeries(t.suspect.seen)
+	return len(fs) > 0
 }
 
 // retracting is what a sender has to tell a child of packets that it should not have

@@ -206,13 +206,19 @@ func remoteSDP(t webrtc.SDPType, d Description) string {
 	return s.String()
 }
 
-// candidatesOf takes the candidates out of pion's own local SDP; the rest is known.
-func candidatesOf(local string) ([]Candidate, error) {
+// candidatesOf takes the candidates out of pion's own local SDP; the rest is known. Those of
+// ports that a router has opened (Config.Outside) are added.
+func candidatesOf(local string, outside func(port uint16) netip.AddrPort) ([]Candidate, error) {
 	var s sdp.SessionDescription
 	if err := s.UnmarshalString(local); err != nil {
 		return nil, fmt.Errorf("read own candidates: %w", err)
 	}
 	var out []Candidate
+	add := func(c Candidate) {
+		if usable(c.Addr) && !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
 	for _, m := range s.MediaDescriptions {
 		for _, a := range m.Attributes {
 			f := strings.Fields(a.Value)
@@ -227,8 +233,9 @@ func candidatesOf(local string) ([]Candidate, error) {
 				Addr:    netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port()),
 				Related: f[7] == "srflx",
 			}
-			if usable(c.Addr) && !slices.Contains(out, c) {
-				out = append(out, c)
+			add(c)
+			if ip := c.Addr.Addr(); outside != nil && !c.Related && ip.Is4() && !ip.IsLoopback() {
+				add(Candidate{Addr: outside(c.Addr.Port()), Related: true})
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,9 +22,12 @@ type Config struct {
 	STUN     []string // host:port; none: host candidates only. Gathering is capped at 300 ms
 	PortMin  uint16   // UDP port range for links; 0: any
 	PortMax  uint16
-	Loopback bool          // offer loopback candidates as well
-	Net      transport.Net // nil: the system's network
-	Log      *slog.Logger
+	Loopback bool // offer loopback candidates as well
+	// Outside is where a UDP port of ours is reached from anywhere because a router has
+	// opened it; the zero AddrPort: not known of that one. It must not block. nil: of none.
+	Outside func(port uint16) netip.AddrPort
+	Net     transport.Net // nil: the system's network
+	Log     *slog.Logger
 }
 
 // EventKind says what happened on a link.
@@ -51,16 +55,21 @@ type Event struct {
 
 // Engine makes links and owns what they share: certificate, settings, events.
 type Engine struct {
-	cfg    Config
-	log    *slog.Logger
-	media  *webrtc.MediaEngine
-	cert   webrtc.Certificate
-	print  [32]byte // SHA-256 of cert
-	events chan Event
-	wake   chan struct{} // the queue is not empty; capacity 1
-	done   chan struct{}
-	wg     sync.WaitGroup // links and the deliverer
-	vias   atomic.Uint32
+	cfg     Config
+	log     *slog.Logger
+	media   *webrtc.MediaEngine
+	cert    webrtc.Certificate
+	print   [32]byte // SHA-256 of cert
+	events  chan Event
+	wake    chan struct{} // the queue is not empty; capacity 1
+	rouse   chan struct{} // there is something for the pulse; capacity 1
+	done    chan struct{}
+	wg      sync.WaitGroup // links and the deliverer
+	vias    atomic.Uint32
+	lends   lendBudget
+	resting atomic.Bool  // the pulse
+	lateAt  atomic.Int64 // when the pulse was last late, ns; 0: never
+	uplink  uplink
 
 	mu     sync.Mutex // guards all below
 	links  map[*Link]struct{}
@@ -89,10 +98,13 @@ func NewEngine(cfg Config) (*Engine, error) {
 		cfg: cfg, log: cfg.Log, media: media, cert: *cert, print: print,
 		events: make(chan Event, 64),
 		wake:   make(chan struct{}, 1),
+		rouse:  make(chan struct{}, 1),
 		done:   make(chan struct{}),
 		links:  map[*Link]struct{}{},
 	}
 	e.wg.Go(e.deliver)
+	e.resting.Store(true)
+	e.wg.Go(e.pulse)
 	return e, nil
 }
 
@@ -105,9 +117,8 @@ func (e *Engine) Close() error {
 		return nil
 	}
 	e.closed = true
-	links := slices.Collect(maps.Keys(e.links))
 	e.mu.Unlock()
-	for _, l := range links {
+	for _, l := range e.snapshot() {
 		l.Close()
 	}
 	close(e.done)
@@ -239,6 +250,13 @@ func (e *Engine) abandon(l *Link) {
 	}
 	l.wg.Wait()
 	e.forget(l)
+}
+
+// snapshot lists the links that are.
+func (e *Engine) snapshot() []*Link {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Collect(maps.Keys(e.links))
 }
 
 func (e *Engine) forget(l *Link) {

@@ -12,14 +12,17 @@ import (
 // two bits (01). They are sent again until what they ask for happens, so none is
 // acknowledged. Layouts, big-endian; trailing bytes are ignored:
 //
-//	heartbeat  0x41 flags(1: 0x01 a burst up to the marks follows) tag(2) starving ms(2) marks,
+//	heartbeat  0x41 flags(1: 0x01 a burst up to the marks follows, 0x02 paced) tag(2) starving ms(2) marks,
 //	           then, if it begins with a video group: track(1) number(6)
 //	ask        0x42 session(4) stream ID(16) marks
 //	want       0x43 tag(2) count(1) then for each range: track(1) from(6) length(2)
 //	drop       0x44 session(4) tag(2)
-//	ping       0x45 clock(4)        clock: µs since the sender's choice, wrapping
+//	ping       0x45 clock(4) report clock: µs since the sender's choice, wrapping
 //	pong       0x46 clock(4)        of the ping
 //	retract    0x47 as want: these packets were forged above me
+//	keyframe   0x48 tag(2) 0(2)
+//	lack       0x49 as want: these packets have not come to me either
+//	report     next sequence number(2) packets(4) bytes(4) queue ms(2); perhaps left out
 //	marks      count(1) then for each track: track(1) next number(6)
 const (
 	kindHeartbeat = 0x41
@@ -29,8 +32,11 @@ const (
 	kindPing      = 0x45
 	kindPong      = 0x46
 	kindRetract   = 0x47
+	kindKeyframe  = 0x48
+	kindLack      = 0x49
 
 	flagBurst = 0x01
+	flagPaced = 0x02
 	maxRanges = 16
 	maxRun    = 1 << 12
 )
@@ -42,6 +48,7 @@ type (
 	heartbeat struct {
 		tag      uint16
 		burst    bool
+		paced    bool          // less is sent than might be: how it arrives is to be told often
 		starving time.Duration // ms on the wire
 		marks    stream.Marks
 		group    stream.Track
@@ -60,12 +67,20 @@ type (
 	}
 	// retract names packets that were sent and turned out not to be the speaker's.
 	retract want
+	// lack answers a want for packets that the sender misses, too.
+	lack want
 	// drop ends a session; 0 any.
 	drop struct {
 		session uint32
 		tag     uint16
 	}
-	ping struct{ clock uint32 }
+	// keyframe asks for a key start, for all below at once.
+	keyframe struct{ tag uint16 }
+	// ping says how what the other side sends arrives, too.
+	ping struct {
+		clock uint32
+		report
+	}
 	pong struct{ clock uint32 }
 )
 
@@ -78,6 +93,9 @@ func (m heartbeat) append(b []byte) []byte {
 	var flags byte
 	if m.burst {
 		flags |= flagBurst
+	}
+	if m.paced {
+		flags |= flagPaced
 	}
 	b = binary.BigEndian.AppendUint16(append(b, kindHeartbeat, flags), m.tag)
 	b = binary.BigEndian.AppendUint16(b, uint16(min(m.starving.Milliseconds(), 0xffff)))
@@ -104,10 +122,14 @@ func (m want) append(b []byte) []byte {
 	return b
 }
 
-func (m retract) append(b []byte) []byte {
+func (m retract) append(b []byte) []byte { return want(m).appendAs(kindRetract, b) }
+
+func (m lack) append(b []byte) []byte { return want(m).appendAs(kindLack, b) }
+
+func (m want) appendAs(kind byte, b []byte) []byte {
 	at := len(b)
-	b = want(m).append(b)
-	b[at] = kindRetract
+	b = m.append(b)
+	b[at] = kind
 	return b
 }
 
@@ -116,8 +138,16 @@ func (m drop) append(b []byte) []byte {
 	return binary.BigEndian.AppendUint16(b, m.tag)
 }
 
+func (m keyframe) append(b []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(append(b, kindKeyframe), m.tag), 0, 0)
+}
+
 func (m ping) append(b []byte) []byte {
-	return binary.BigEndian.AppendUint32(append(b, kindPing), m.clock)
+	b = binary.BigEndian.AppendUint32(append(b, kindPing), m.clock)
+	b = binary.BigEndian.AppendUint16(b, m.next)
+	b = binary.BigEndian.AppendUint32(b, m.packets)
+	b = binary.BigEndian.AppendUint32(b, m.bytes)
+	return binary.BigEndian.AppendUint16(b, uint16(min(max(m.queue.Milliseconds(), 0), 0xffff)))
 }
 
 func (m pong) append(b []byte) []byte {
@@ -137,6 +167,7 @@ func parseHop(b []byte) (any, error) {
 		}
 		m := heartbeat{
 			burst:    b[0]&flagBurst != 0,
+			paced:    b[0]&flagPaced != 0,
 			tag:      binary.BigEndian.Uint16(b[1:]),
 			starving: time.Duration(binary.BigEndian.Uint16(b[3:])) * time.Millisecond,
 		}
@@ -159,13 +190,26 @@ func parseHop(b []byte) (any, error) {
 	case kindRetract:
 		m, err := parseWant(b)
 		return retract(m), err
+	case kindLack:
+		m, err := parseWant(b)
+		return lack(m), err
 	case kindDrop:
 		if len(b) < 6 {
 			return nil, errHop
 		}
 		return drop{binary.BigEndian.Uint32(b), binary.BigEndian.Uint16(b[4:])}, nil
+	case kindKeyframe:
+		return keyframe{binary.BigEndian.Uint16(b)}, nil
 	case kindPing:
-		return ping{binary.BigEndian.Uint32(b)}, nil
+		m := ping{clock: binary.BigEndian.Uint32(b)}
+		if b = b[4:]; len(b) >= 12 {
+			m.report = report{
+				next: binary.BigEndian.Uint16(b), packets: binary.BigEndian.Uint32(b[2:]),
+				bytes: binary.BigEndian.Uint32(b[6:]),
+				queue: time.Duration(binary.BigEndian.Uint16(b[10:])) * time.Millisecond,
+			}
+		}
+		return m, nil
 	case kindPong:
 		return pong{binary.BigEndian.Uint32(b)}, nil
 	}

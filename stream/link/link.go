@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pion/transport/v4"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/watergy/waterfall/stream"
@@ -22,12 +23,9 @@ import (
 )
 
 const (
-	connectTime  = 4 * time.Second  // from Accept or Answer to Up
-	answerTime   = 30 * time.Second // an offer that nobody answers is closed after this
-	pingEvery    = time.Second
-	maxControl   = 64 << 10
-	controlQueue = 256
-	controlAhead = 1 << 20 // bytes of control messages that SCTP holds at most
+	connectTime = 4 * time.Second  // from Accept or Answer to Up
+	answerTime  = 30 * time.Second // an offer that nobody answers is closed after this
+	pingEvery   = time.Second
 )
 
 var (
@@ -49,14 +47,16 @@ type Link struct {
 	pc         *webrtc.PeerConnection
 	dc         *webrtc.DataChannel
 	track      *outTrack
-	path       *burst.Path // of all media
-	ufrag, pwd string      // ICE, own
-	via        uint32      // marks the packets that came over it, among the engine's links
+	path       *burst.Path   // of all media
+	net        transport.Net // the system's; nil: another's
+	ufrag, pwd string        // ICE, own
+	via        uint32        // marks the packets that came over it, among the engine's links
 
 	out   chan []byte   // control messages to send
 	inbox chan struct{} // a token for each control message that awaits the events' reader
 	drain chan struct{} // SCTP has room again
 	kick  chan struct{} // run should look again; capacity 1
+	timer *time.Timer   // run's
 	dying chan struct{} // closed when the link ends, then err is set
 	wg    sync.WaitGroup
 
@@ -72,14 +72,26 @@ type Link struct {
 	deadline  time.Time
 	upAt      time.Time // zero: not yet
 	pingAt    time.Time
-	rtt       time.Duration
-	session   uint32 // of the newest ask
-	takes     map[stream.ID]*take
-	byTag     map[uint16]*take
-	dropAt    time.Time // when media nobody asked for was last refused
-	serves    map[stream.ID]*serving
-	streams   map[stream.ID]*streamCount
+	pingedAt  time.Time
+	probing   time.Time // pings go often until then
+	followBy  time.Time // the other side has to answer a ping; zero: it has
+	come      report    // how what the other side sends arrives
+	badAt     time.Time // when it last came badly: a queue, or heavy loss
+	then      struct {  // come, a second ago
+		report
+		at time.Time
+	}
+	heardAt time.Time // when any of it came last
+	hurry   time.Time // until then it is told often
+	rtt     time.Duration
+	session uint32 // of the newest ask
+	takes   map[stream.ID]*take
+	byTag   map[uint16]*take
+	dropAt  time.Time // when media nobody asked for was last refused
+	serves  map[stream.ID]*serving
+	streams map[stream.ID]*streamCount
 
+	pacer pacer // of what goes to the other side
 	count linkCount
 }
 
@@ -98,6 +110,7 @@ func newLink(e *Engine) *Link {
 		inbox:    make(chan struct{}, controlQueue),
 		drain:    make(chan struct{}, 1),
 		kick:     make(chan struct{}, 1),
+		timer:    time.NewTimer(far),
 		dying:    make(chan struct{}),
 		deadline: time.Now().Add(answerTime),
 		takes:    map[stream.ID]*take{},
@@ -112,25 +125,6 @@ func (l *Link) Peer() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.peer
-}
-
-// Send queues a control message (≤ 64 KiB) on the data channel; an error means that
-// the link is closed or its queue (256 messages) is full.
-func (l *Link) Send(b []byte) error {
-	if len(b) > maxControl {
-		return errTooLarge
-	}
-	select {
-	case <-l.dying:
-		return ErrClosed
-	default:
-	}
-	select {
-	case l.out <- b:
-		return nil
-	default:
-		return ErrFull
-	}
 }
 
 // Close closes the link; an Event Down follows.
@@ -179,25 +173,27 @@ func (l *Link) spawnLocked(f func()) {
 
 // run keeps the link's time until it ends, then takes it down.
 func (l *Link) run() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	defer l.timer.Stop()
 	for {
+		now := time.Now()
+		next, err := l.step(now)
+		if err != nil {
+			l.fail(err)
+		}
+		if !next.IsZero() {
+			l.timer.Reset(next.Sub(now))
+		}
 		select {
 		case <-l.dying:
 			l.down()
 			return
 		case <-l.kick:
-		case <-timer.C:
+		case <-l.timer.C:
 		}
-		next, err := l.step(time.Now())
-		if err != nil {
-			l.fail(err)
-		}
-		timer.Reset(time.Until(next))
 	}
 }
 
-// step does what is due and says when to come again.
+// step does what is due and says when to come again (zero: the pulse will).
 func (l *Link) step(now time.Time) (time.Time, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -215,9 +211,20 @@ func (l *Link) step(now time.Time) (time.Time, error) {
 		l.post(Event{Kind: Up, Link: l})
 		l.wg.Go(l.writeControl)
 	}
+	if l.stuck(now) {
+		return now, errStuck
+	}
+	if l.works() {
+		l.e.busy()
+	}
+	return l.stepUp(now), nil
+}
+
+// stepUp is step once the link is up. Caller holds mu.
+func (l *Link) stepUp(now time.Time) time.Time {
 	if !l.pingAt.After(now) {
-		l.pingAt = now.Add(pingEvery)
-		l.sendHop(ping{clock: clockOf(now)}.append(nil))
+		l.pingAt, l.pingedAt = now.Add(l.pingWait(now)), now
+		l.sendHop(ping{clockOf(now), l.come}.append(nil))
 	}
 	next := l.pingAt
 	for _, t := range l.takes {
@@ -225,7 +232,10 @@ func (l *Link) step(now time.Time) (time.Time, error) {
 			next = at
 		}
 	}
-	return next, nil
+	if l.works() && next.Sub(now) >= pulseEvery {
+		return time.Time{}
+	}
+	return next
 }
 
 // pionsTurn is for a goroutine of pion that has just seen the other side's ABORT: it
@@ -253,41 +263,4 @@ func (l *Link) post(ev Event) {
 	if !l.ended {
 		l.e.post(ev)
 	}
-}
-
-// writeControl sends the queued control messages.
-func (l *Link) writeControl() {
-	for {
-		select {
-		case <-l.dying:
-			return
-		case b := <-l.out:
-			for l.dc.BufferedAmount() > controlAhead {
-				select {
-				case <-l.dying:
-					return
-				case <-l.drain:
-				}
-			}
-			if err := l.dc.Send(b); err != nil {
-				l.fail(fmt.Errorf("send control message: %w", err))
-				return
-			}
-			l.count.controlOut.Add(uint64(len(b)))
-		}
-	}
-}
-
-// control takes a message from the data channel. It waits while the events' reader is
-// controlQueue messages behind; SCTP then makes the other side wait.
-func (l *Link) control(b []byte) {
-	select {
-	case <-l.dying:
-		return
-	case l.inbox <- struct{}{}:
-	}
-	l.count.controlIn.Add(uint64(len(b)))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.post(Event{Kind: Control, Link: l, Data: b})
 }

@@ -11,7 +11,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
 	"strings"
 	"sync/atomic"
@@ -20,7 +19,6 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
-	"github.com/pion/logging"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
@@ -80,8 +78,9 @@ func newCertificate() (*webrtc.Certificate, error) {
 // settings are pion's for one link (the figures are argued in docs/protocol-link.md).
 func (l *Link) settings() (*webrtc.SettingEngine, error) {
 	e := l.e
-	s := &webrtc.SettingEngine{LoggerFactory: &logging.DefaultLoggerFactory{Writer: io.Discard}}
+	s := &webrtc.SettingEngine{LoggerFactory: quiet{}}
 	s.DisableMediaEngineCopy(true)
+	s.DetachDataChannels() // readControl
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.DisableActiveTCP(true)
 	s.SetIncludeLoopbackCandidate(e.cfg.Loopback)
@@ -114,6 +113,7 @@ func (l *Link) settings() (*webrtc.SettingEngine, error) {
 		if n, err = newBufferedNet(); err != nil {
 			return nil, err
 		}
+		l.net = n
 		types = append(types, webrtc.NetworkTypeUDP6)
 	}
 	l.path = burst.New(n, &receiver{l: l})
@@ -175,13 +175,7 @@ func (l *Link) equip() error {
 		default:
 		}
 	})
-	l.dc.OnOpen(func() {
-		l.mu.Lock()
-		l.open = true
-		l.mu.Unlock()
-		l.wake()
-	})
-	l.dc.OnMessage(func(m webrtc.DataChannelMessage) { l.control(m.Data) })
+	l.dc.OnOpen(func() { l.spawn(l.readControl) })
 	l.dc.OnClose(func() { l.fail(errHungUp) })
 	l.pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 		l.spawn(func() { l.readMedia(t) })
@@ -257,7 +251,7 @@ func (l *Link) setLocal(ctx context.Context, sd webrtc.SessionDescription) (Desc
 	case <-ctx.Done():
 		return Description{}, ctx.Err()
 	}
-	cs, err := candidatesOf(l.pc.LocalDescription().SDP)
+	cs, err := candidatesOf(l.pc.LocalDescription().SDP, l.e.cfg.Outside)
 	if err != nil {
 		return Description{}, err
 	}
@@ -321,8 +315,9 @@ func (l *Link) sendBatch(wait bool, payloads ...[]byte) bool {
 		return true
 	}
 	l.path.Begin(wait)
+	clock := clockOf(time.Now())
 	for _, p := range payloads {
-		l.path.Add(burst.Head{Type: payloadType, SSRC: ssrc, Seq: l.seq}, p)
+		l.path.Add(burst.Head{Type: payloadType, SSRC: ssrc, Seq: l.seq, Time: clock}, p)
 		l.seq++
 	}
 	return l.path.Flush()
@@ -335,7 +330,7 @@ func (l *Link) sendSlow(payloads [][]byte) {
 		return
 	}
 	for _, p := range payloads {
-		h := rtp.Header{Version: 2, PayloadType: payloadType, SSRC: ssrc, SequenceNumber: l.seq}
+		h := rtp.Header{Version: 2, PayloadType: payloadType, SSRC: ssrc, SequenceNumber: l.seq, Timestamp: clockOf(time.Now())}
 		if n, _ := (*w).WriteRTP(&h, p); n > 0 { //nolint:errcheck // see sendBatch
 			l.seq++
 		}

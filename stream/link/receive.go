@@ -1,26 +1,33 @@
 package link
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/watergy/waterfall/stream"
 )
 
-const chunkSize = 32 << 10
+const (
+	chunkLeast = 2 << 10  // a child sends nothing that is kept
+	chunkSize  = 32 << 10 // a parent much
+)
 
 // receiver takes the hop's packets as the path reads them, a burst at a time.
 type receiver struct {
 	l       *Link
 	started bool
 	next    uint16          // of the hop's sequence numbers
-	chunk   []byte          // what packets are cut from: one allocation for many
+	chunk   []byte          // what packets are cut from: one allocation for many …
+	size    int             // … of so many bytes
 	held    *stream.History // wakes nobody until the burst is through; nil: none
+	come    arrivals
 }
 
 // Room is where a packet is opened to: it stays there for as long as it is held.
 func (r *receiver) Room(n int) []byte {
 	if len(r.chunk) < n {
-		r.chunk = make([]byte, max(chunkSize, n))
+		r.size = min(max(2*r.size, chunkLeast), chunkSize)
+		r.chunk = make([]byte, max(r.size, n))
 	}
 	return r.chunk[:0:n]
 }
@@ -30,13 +37,18 @@ func (r *receiver) Packet(b []byte, now time.Time) {
 	if len(b) < rtpHeaderSize || b[0] != 0x80 {
 		return
 	}
-	if r.packet(uint16(b[2])<<8|uint16(b[3]), b[rtpHeaderSize:len(b):len(b)], now) {
+	seq := binary.BigEndian.Uint16(b[2:])
+	r.come.came(seq, binary.BigEndian.Uint32(b[4:]), len(b), now)
+	if r.packet(seq, b[rtpHeaderSize:len(b):len(b)], now) {
 		r.chunk = r.chunk[len(b):]
 	}
 }
 
 // Flush lets the children have what has come.
-func (r *receiver) Flush() { r.hold(nil) }
+func (r *receiver) Flush() {
+	r.hold(nil)
+	r.l.arrived(&r.come, time.Now())
+}
 
 // hold keeps h, and no other, from waking anybody.
 func (r *receiver) hold(h *stream.History) {
@@ -80,7 +92,7 @@ func (r *receiver) media(h stream.Header, b []byte, now time.Time) bool {
 	l.count.mediaIn.Add(uint64(len(b)))
 	l.mu.Lock()
 	t := l.byTag[h.Tag]
-	if t == nil {
+	if t == nil || t.lean && now.Sub(t.askedAt) > leanTime {
 		if now.Sub(l.dropAt) >= dropEvery {
 			l.dropAt = now
 			l.sendHop(drop{tag: h.Tag}.append(nil))
@@ -88,14 +100,23 @@ func (r *receiver) media(h stream.Header, b []byte, now time.Time) bool {
 		l.mu.Unlock()
 		return false
 	}
-	l.heard(t, now)
 	t.count.mediaIn += uint64(len(b))
-	l.flowing(t)
-	t.suspect.media = true
-	hist, resumed := t.h, h.Number < t.upTo[h.Track]
+	hist, lean, resumed := t.h, t.lean, h.Number < t.upTo[h.Track]
+	if !lean {
+		l.heard(t, now)
+		l.flowing(t)
+		t.suspect.media = t.suspect.media || !resumed // what a history holds may come before its proofs
+		t.mediaAt = now
+	}
 	l.mu.Unlock()
 	r.hold(hist)
-	isNew := hist.Put(stream.Packet{Header: h, Wire: b, At: now, Via: l.via}, resumed)
+	p := stream.Packet{Header: h, Wire: b, At: now, Via: l.via}
+	var isNew bool
+	if lean {
+		isNew = hist.Lend(p)
+	} else {
+		isNew = hist.Put(p, resumed)
+	}
 	if !isNew || h.Track == stream.ManifestTrack {
 		l.suspect(hist)
 	}

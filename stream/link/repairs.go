@@ -12,24 +12,34 @@ type repairKey struct {
 	number uint64
 }
 
+// wish is a packet that was wanted at some time.
+type wish struct {
+	repairKey
+	at time.Time
+}
+
 // repairs decides what of that which a child wants is sent again, and when. It is
 // arithmetic only.
 type repairs struct {
-	pending []repairKey
+	pending []wish
 	recent  map[repairKey]time.Time // when it was last queued: repeated wants do not storm
 	rate    meter
 	tokens  float64 // bytes that may be spent
 	at      time.Time
+	next    time.Time // no packet before: what is missed at once does not go at once
 }
 
 const (
-	recentAge = time.Second
-	maxRecent = 2048
-	minRepeat = 30 * time.Millisecond // the same packet is not sent again sooner, nor within one RTT
+	repairSpread = 64_000 // bytes a second that repairs leave with at least; else as fast as live
+	wantAge      = 500 * time.Millisecond
+	recentAge    = time.Second
+	maxRecent    = 2048
+	minRepeat    = 30 * time.Millisecond // the same packet is not sent again sooner, nor within one RTT
 )
 
-// want queues the packets of ranges that were sent before.
-func (r *repairs) want(ranges []stream.Range, sent stream.Marks, rtt time.Duration, now time.Time) {
+// want queues the packets of ranges that were sent before; floor and what is below it was
+// not sent.
+func (r *repairs) want(ranges []stream.Range, floor, sent stream.Marks, rtt time.Duration, now time.Time) {
 	if len(r.recent) > maxRecent {
 		for k, at := range r.recent {
 			if now.Sub(at) > recentAge {
@@ -42,14 +52,14 @@ func (r *repairs) want(ranges []stream.Range, sent stream.Marks, rtt time.Durati
 	}
 	budget := maxRepairs
 	for _, g := range ranges {
-		for n := g.From; n < min(g.To, sent[g.Track]) && budget > 0; n++ {
+		for n := max(g.From, floor[g.Track]); n < min(g.To, sent[g.Track]) && budget > 0; n++ {
 			k := repairKey{g.Track, n}
 			if at, ok := r.recent[k]; ok && now.Sub(at) < max(rtt, minRepeat) {
 				continue
 			}
 			budget--
 			r.recent[k] = now
-			r.pending = append(r.pending, k)
+			r.pending = append(r.pending, wish{k, now})
 		}
 	}
 	r.pending = r.pending[max(0, len(r.pending)-maxRepairs):]
@@ -60,17 +70,25 @@ func (r *repairs) clear() {
 	clear(r.recent)
 }
 
-func (r *repairs) peek() (repairKey, bool) {
+// peek is what is next. What has waited for too long is dropped: it has been wanted again
+// since, or has come from elsewhere.
+func (r *repairs) peek(now time.Time) (repairKey, bool) {
+	for len(r.pending) > 0 && now.Sub(r.pending[0].at) > wantAge {
+		r.pop()
+	}
 	if len(r.pending) == 0 {
 		return repairKey{}, false
 	}
-	return r.pending[0], true
+	return r.pending[0].repairKey, true
 }
 
 func (r *repairs) pop() { r.pending = r.pending[1:] }
 
 // allowed says from when on a packet may be sent.
 func (r *repairs) allowed(now time.Time) time.Time {
+	if r.next.After(now) {
+		return r.next
+	}
 	perSecond := max(repairFloor, r.rate.perSecond/repairShare)
 	if r.at.IsZero() {
 		r.tokens = repairBurst
@@ -84,7 +102,11 @@ func (r *repairs) allowed(now time.Time) time.Time {
 	return now.Add(time.Duration((1-r.tokens)/perSecond*float64(time.Second)) + time.Millisecond)
 }
 
-func (r *repairs) spend(bytes int) { r.tokens -= float64(bytes) }
+// spend notes a packet that leaves; live is what the stream takes a second.
+func (r *repairs) spend(bytes int, live float64, now time.Time) {
+	r.tokens -= float64(bytes)
+	r.next = now.Add(time.Duration(float64(bytes) / max(repairSpread, live) * float64(time.Second)))
+}
 
 // meter is a rate over about a second.
 type meter struct {

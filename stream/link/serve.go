@@ -2,6 +2,7 @@ package link
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/watergy/waterfall/stream"
@@ -11,9 +12,11 @@ const (
 	sendAhead      = 32                     // packets sent at once
 	burstPerPacket = time.Second / 3000     // 3 packets a ms of history: more overflows receive buffers
 	burstAge       = 100 * time.Millisecond // what came earlier than this is history
-	heartbeatEvery = 50 * time.Millisecond
-	repairFloor    = 8_000 // bytes a second that repairs may always use …
-	repairShare    = 5     // … or one part in five of what the link carries
+	heartbeatEvery = pulseEvery
+	heartbeatAfter = heartbeatEvery * 4 / 5 // a pulse that finds so much silence sends one
+	blockedTime    = 50 * time.Millisecond  // a socket that stayed full is tried again then
+	repairFloor    = 8_000                  // bytes a second that repairs may always use …
+	repairShare    = 5                      // … or one part in five of what the link carries
 	repairBurst    = 64_000
 	maxWants       = 64  // ranges that wait to be looked at
 	maxRepairs     = 512 // packets that wait for their share
@@ -31,6 +34,7 @@ type serving struct {
 	h       *stream.History
 	poke    chan struct{} // something below has changed; capacity 1
 	running bool
+	lending bool // lend runs
 	revoked bool
 	session uint32
 	restart bool         // begin anew …
@@ -39,17 +43,26 @@ type serving struct {
 	wants   []stream.Range
 	count   *streamCount
 
-	mine    sync.Mutex
-	cursor  *stream.Cursor // nil: nothing more to read
-	pace    time.Time      // no media before
-	blocked bool           // the socket took no more: run is to wait for it
-	timer   *time.Timer    // run's
-	buf     [sendAhead]stream.Packet
-	wires   [][]byte
-	skipped uint64 // of cursors before this one
-	sent    stream.Marks
-	last    time.Time // when media or a heartbeat was last sent
-	repairs repairs
+	mine      sync.Mutex
+	cursor    *stream.Cursor // nil: nothing more to read
+	pace      time.Time      // no media before
+	shed      shedding
+	blocked   bool        // the socket took no more: run is to wait for it
+	timer     *time.Timer // run's
+	buf       [sendAhead]stream.Packet
+	wires     [][]byte
+	skipped   uint64 // of cursors before this one
+	sent      stream.Marks
+	last      time.Time // when media or a heartbeat was last sent
+	repairs   repairs
+	early     time.Duration // how old the first packet was when it came
+	catch     catchUp
+	plannedAt time.Time
+	pacedAt   time.Time    // when it was last said that the link is paced
+	catching  atomic.Bool  // read under the link's mutex too
+	level     bool         // the cursor has been at the end: what it missed is not to be made up for
+	gaps      uint16       // a bit for each track of which packets were skipped, until it goes on …
+	floor     stream.Marks // … here
 
 	retracting retracting
 }
@@ -67,7 +80,7 @@ func (l *Link) Serve(h *stream.History) {
 	l.serves[h.ID()] = &serving{
 		l: l, h: h, poke: make(chan struct{}, 1),
 		count:   l.streamLocked(h.ID()),
-		timer:   time.NewTimer(time.Hour),
+		timer:   time.NewTimer(far),
 		repairs: repairs{recent: map[repairKey]time.Time{}},
 	}
 }
@@ -107,16 +120,31 @@ func (l *Link) asked(m ask) {
 		return
 	}
 	s.running = true
+	l.e.busy()
 	l.spawnLocked(s.run)
 }
 
 // wanted queues ranges for repair. Caller holds mu.
 func (l *Link) wanted(m want) {
 	for _, s := range l.serves {
+		if s.h.ID().Tag() != m.tag {
+			continue
+		}
+		s.wants = append(s.wants, m.ranges...)
+		s.wants = s.wants[max(0, len(s.wants)-maxWants):]
+		if !s.running && !s.lending {
+			s.lending = true
+			l.spawnLocked(s.lend)
+		}
+		s.wake()
+	}
+}
+
+// keyframeWanted passes the wish on. Caller holds mu.
+func (l *Link) keyframeWanted(m keyframe) {
+	for _, s := range l.serves {
 		if s.running && s.h.ID().Tag() == m.tag {
-			s.wants = append(s.wants, m.ranges...)
-			s.wants = s.wants[max(0, len(s.wants)-maxWants):]
-			s.wake()
+			s.h.WantKeyframe()
 		}
 	}
 }
@@ -168,36 +196,44 @@ func (s *serving) push() {
 }
 
 // step sends what is due, sets the timer for what is next, and returns what tells of
-// more media (nil: the timer does). It waits for the socket if told to. Caller holds mine.
+// more media (nil: the timer does). It waits for the socket if told to. Heartbeats come
+// with the engine's pulse. Caller holds mine.
 func (s *serving) step(now time.Time, wait bool) <-chan struct{} {
+	rate, _ := s.l.pacer.limit()
+	if s.cursor != nil && !s.pace.After(now) && !s.blocked {
+		s.keepUp(rate, now)
+	}
 	for s.cursor != nil && !s.pace.After(now) && !s.blocked {
-		n, err := s.cursor.Poll(s.buf[:])
+		n, err := s.cursor.Poll(s.buf[:s.room(rate)])
 		if err != nil {
 			s.setCursor(nil)
 		}
 		if n == 0 {
+			s.caughtUp()
 			break
 		}
-		s.pace = now.Add(time.Duration(s.media(s.buf[:n], now, wait)) * burstPerPacket)
+		s.media(s.buf[:n], now, wait)
 		clear(s.buf[:n])
 	}
-	next := s.repair(now, wait)
+	next := s.repair(now, wait, false)
 	if at := s.retract(now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
 		next = at
 	}
 	s.admit(now)
-	if at := s.beat(now); next.IsZero() || at.Before(next) {
-		next = at
-	}
 	var ready <-chan struct{}
 	if s.pace.After(now) {
-		if s.pace.Before(next) {
+		if next.IsZero() || s.pace.Before(next) {
 			next = s.pace
 		}
 	} else if s.cursor != nil {
 		ready = s.cursor.Ready()
 	}
-	s.timer.Reset(next.Sub(now))
+	if s.blocked {
+		next = now.Add(blockedTime)
+	}
+	if !next.IsZero() {
+		s.timer.Reset(next.Sub(now))
+	}
 	return ready
 }
 
@@ -207,6 +243,7 @@ func (s *serving) orders() bool {
 	if s.l.ended || s.revoked || s.stop {
 		s.setCursor(nil) // before the next sender may start
 		s.running, s.stop = false, false
+		s.catching.Store(false)
 		s.l.mu.Unlock()
 		return false
 	}
@@ -220,12 +257,14 @@ func (s *serving) orders() bool {
 		s.sent = stream.Marks{}
 		s.repairs.clear()
 		_, s.retracting.seen = s.h.Forgeries(s.retracting.seen)
+		s.begin(from == stream.Marks{}, time.Now())
 		b := heartbeat{burst: true, marks: s.h.Marks()}
 		b.group, b.first, _ = s.cursor.Group()
 		s.heartbeat(time.Now(), b)
 	}
 	if len(wants) > 0 {
-		s.repairs.want(wants, s.sent, s.l.Stats().RTT, time.Now())
+		s.tellSkipped(wants)
+		s.repairs.want(wants, s.floor, s.sent, s.l.Stats().RTT, time.Now())
 	}
 	return true
 }
@@ -238,13 +277,15 @@ func (s *serving) setCursor(c *stream.Cursor) {
 	s.cursor = c
 }
 
-// media sends packets and says how many of them are history.
-func (s *serving) media(ps []stream.Packet, now time.Time, wait bool) (old int) {
+// media sends packets and says by s.pace when more may go.
+func (s *serving) media(ps []stream.Packet, now time.Time, wait bool) {
 	var bytes uint64
+	old := 0 // packets of history
 	s.wires = s.wires[:0]
 	for _, p := range ps {
 		s.wires = append(s.wires, p.Wire)
 		bytes += uint64(len(p.Wire))
+		s.goesOn(p.Header)
 		s.sent[p.Track] = max(s.sent[p.Track], p.Number+1)
 		if now.Sub(p.At) > burstAge {
 			old++
@@ -252,7 +293,7 @@ func (s *serving) media(ps []stream.Packet, now time.Time, wait bool) (old int) 
 	}
 	s.send(wait, s.wires...)
 	clear(s.wires)
-	s.last = now
+	s.last, s.pace = now, s.pacedTo(int(bytes), old, now)
 	s.repairs.rate.add(bytes, now)
 	s.l.count.mediaOut.Add(bytes)
 	s.l.count.forwarded.Add(uint64(len(ps)))
@@ -266,7 +307,6 @@ func (s *serving) media(ps []stream.Packet, now time.Time, wait bool) (old int) 
 	if s.cursor != nil {
 		s.count.skipped += s.cursor.Skipped()
 	}
-	return old
 }
 
 // send sends packets and notes whether the socket is full.
@@ -276,32 +316,59 @@ func (s *serving) send(wait bool, wires ...[]byte) {
 	}
 }
 
-// beat sends a heartbeat if it is time, and says when the next one is due.
-func (s *serving) beat(now time.Time) time.Time {
-	if at := s.last.Add(heartbeatEvery); at.After(now) {
-		return at
-	}
-	s.heartbeat(now, heartbeat{marks: s.sent})
-	return now.Add(heartbeatEvery)
-}
-
 func (s *serving) heartbeat(now time.Time, m heartbeat) {
 	s.last = now
 	m.tag, m.starving = s.h.ID().Tag(), s.h.Starving(now)
 	s.l.sendHop(m.append(nil))
 }
 
+// tellSkipped says that what the child was too slow for is not to be had here.
+func (s *serving) tellSkipped(wants []stream.Range) {
+	var lacks []stream.Range
+	for _, r := range wants {
+		if r.To = min(r.To, s.floor[r.Track]); r.From < r.To && len(lacks) < maxRanges {
+			lacks = append(lacks, r)
+		}
+	}
+	s.tellLack(lacks)
+}
+
+func (s *serving) tellLack(rs []stream.Range) {
+	if len(rs) > 0 {
+		s.l.sendHop(lack{tag: s.h.ID().Tag(), ranges: rs}.append(nil))
+	}
+}
+
+// appendNumberTo adds a packet to ranges, of which there are maxRanges at most.
+func appendNumberTo(rs []stream.Range, k repairKey) []stream.Range {
+	if i := len(rs) - 1; i >= 0 && rs[i].Track == k.track && rs[i].To == k.number {
+		rs[i].To++
+		return rs
+	}
+	if len(rs) == maxRanges {
+		return rs
+	}
+	return append(rs, stream.Range{Track: k.track, From: k.number, To: k.number + 1})
+}
+
 // repair sends what was wanted as far as the share allows, and says when there will be
 // more of it (zero: nothing waits). What came here less than a round trip ago is on its
 // way anyhow: it was wanted while it was missing above, and sent twice it would eat up
-// the share in a chain where every hop loses.
-func (s *serving) repair(now time.Time, wait bool) time.Time {
+// the share in a chain where every hop loses. What is lent goes to one who gets nothing
+// else from us, and must not bring us the blame for what a forger above has sent.
+func (s *serving) repair(now time.Time, wait, lent bool) time.Time {
 	fresh := s.l.Stats().RTT
+	var lacks []stream.Range
+	defer func() {
+		if !lent {
+			s.tellLack(lacks)
+		}
+	}()
 	for {
 		if s.blocked {
 			return time.Time{}
 		}
-		key, ok := s.repairs.peek()
+		key, ok := s.repairs.peek(now)
 		if !ok {
 			return time.Time{}
 		}
@@ -309,11 +376,23 @@ func (s *serving) repair(now time.Time, wait bool) time.Time {
 			return at
 		}
 		s.repairs.pop()
-		p, ok := s.h.Get(key.track, key.number)
-		if !ok || now.Sub(p.At) < fresh {
+		get := s.h.Get
+		if lent {
+			get, fresh = s.h.Vouched, 0
+		}
+		p, ok := get(key.track, key.number)
+		if ok && lent && !s.l.e.lends.take(len(p.Wire), s.h.Rate(now), now) {
+			continue // it is asked for again
+		}
+		if !ok {
+			lacks = appendNumberTo(lacks, key)
 			continue
 		}
-		s.repairs.spend(len(p.Wire))
+		if now.Sub(p.At) < fresh {
+			continue
+		}
+		s.repairs.spend(len(p.Wire), s.catch.live, now)
+		s.l.pacer.spend(len(p.Wire), now)
 		s.send(wait, p.Wire)
 		s.l.count.feedbackOut.Add(uint64(len(p.Wire)))
 		s.l.count.repairs.Add(1)

@@ -13,6 +13,10 @@ type Stats struct {
 	FeedbackIn, FeedbackOut     uint64 // bytes of heartbeats, asks, wants, repairs
 	ControlIn, ControlOut       uint64 // bytes of control messages
 	Forwarded, Skipped, Repairs uint64 // packets sent as parent
+
+	Heard time.Time     // when anything came from the other side last; zero: never
+	Queue time.Duration // that stands on the way to the other side, as it says
+	Limit uint64        // bits a second that are sent at most, lest it grow; 0: no limit is known
 }
 
 // Stats returns the figures since the link was made.
@@ -24,13 +28,32 @@ func (l *Link) Stats() Stats {
 		ControlIn: c.controlIn.Load(), ControlOut: c.controlOut.Load(),
 		Forwarded: c.forwarded.Load(), Repairs: c.repairs.Load(),
 	}
+	rate, queue := l.pacer.limit()
+	s.Queue, s.Limit = queue, uint64(8*rate)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s.RTT = l.rtt
+	s.RTT, s.Heard = l.rtt, l.heardAt
 	for _, n := range l.streams {
 		s.Skipped += n.skipped
 	}
 	return s
+}
+
+// Probe asks the other side for a sign of life, which shows in Stats.Heard.
+func (l *Link) Probe() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.upAt.IsZero() {
+		l.sendHop(ping{clockOf(time.Now()), l.come}.append(nil))
+	}
+}
+
+// Takes says whether the other side takes stream id from here.
+func (l *Link) Takes(id stream.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.serves[id]
+	return s != nil && s.running
 }
 
 // StreamStats is the share of one stream in a link: MediaIn as child, the rest as parent.

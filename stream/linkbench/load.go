@@ -2,6 +2,8 @@ package linkbench
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,10 +28,10 @@ const (
 
 // load is the speaker and the children.
 type load struct {
-	relay    *relayProcess
 	engine   *link.Engine
 	h        *stream.History
 	pub      *stream.Publisher
+	key      ed25519.PublicKey
 	children []*child
 	events   map[*link.Link]chan link.Event
 	mu       sync.Mutex // guards events
@@ -39,11 +41,12 @@ type load struct {
 // child is one bare link and what came over it.
 type child struct {
 	h    *stream.History
+	up   *link.Link
 	mu   sync.Mutex // guards late
 	late []time.Duration
 }
 
-func newLoad(relay *relayProcess) (*load, error) {
+func newLoad() (*load, error) {
 	engine, err := link.NewEngine(link.Config{Loopback: true})
 	if err != nil {
 		return nil, err
@@ -52,9 +55,14 @@ func newLoad(relay *relayProcess) (*load, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &load{relay: relay, engine: engine, events: map[*link.Link]chan link.Event{}}
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	l := &load{engine: engine, key: public, events: map[*link.Link]chan link.Event{}}
 	l.h = stream.NewHistory(stream.ID{0xbe, 0x4c}, stream.HistoryConfig{})
 	l.pub = stream.NewPublisher(l.h, seal)
+	l.pub.Sign(private)
 	l.wg.Go(l.listen)
 	return l, l.pub.SetTracks(stream.Catalog{Tracks: []stream.TrackInfo{
 		{Track: videoTrack, Kind: "video", Codec: "H264", ClockRate: 90000},
@@ -77,8 +85,21 @@ func (l *load) listen() {
 	}
 }
 
-// connect makes a link to the relay, which takes from it or serves it.
-func (l *load) connect(ctx context.Context, op string, use func(*link.Link), until link.EventKind) error {
+// close ends the load.
+func (l *load) close() error {
+	err := l.engine.Close()
+	l.wg.Wait()
+	return err
+}
+
+// ask is a request for the load's stream.
+func (l *load) ask(op string, theirs []byte) request {
+	id := l.h.ID()
+	return request{Op: op, Link: theirs, Stream: id[:], Key: l.key}
+}
+
+// connect makes a link to relay, which takes from it or serves it.
+func (l *load) connect(ctx context.Context, relay *relayProcess, op string, use func(*link.Link), until link.EventKind) error {
 	up, offer, err := l.engine.Offer(ctx)
 	if err != nil {
 		return err
@@ -87,12 +108,11 @@ func (l *load) connect(ctx context.Context, op string, use func(*link.Link), unt
 	l.mu.Lock()
 	l.events[up] = news
 	l.mu.Unlock()
-	id := l.h.ID()
-	r, err := l.relay.ask(request{Op: op, Offer: offer.Append(nil), Stream: id[:]})
+	r, err := relay.ask(l.ask(op, offer.Append(nil)))
 	if err != nil {
 		return err
 	}
-	d, _, err := link.ParseDescription(r.Answer)
+	d, _, err := link.ParseDescription(r.Link)
 	if err != nil {
 		return err
 	}
@@ -185,34 +205,32 @@ func (l *load) received() (n, lost uint64) {
 }
 
 func measure(ctx context.Context, cfg Config, relay *relayProcess) (res Result, err error) {
-	l, err := newLoad(relay)
+	l, err := newLoad()
 	if err != nil {
 		return res, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
-		err = errors.Join(err, l.engine.Close())
-		l.wg.Wait()
+		err = errors.Join(err, l.close())
 	}()
 	res.Children = cfg.Children
-	if err := l.connect(ctx, "take", func(up *link.Link) { up.Serve(l.h) }, link.Up); err != nil {
+	var up *link.Link
+	if err := l.connect(ctx, relay, "take", func(first *link.Link) { up = first; up.Serve(l.h) }, link.Up); err != nil {
 		return res, err
 	}
 	l.wg.Go(func() { l.speak(ctx) })
 	if err := wait(ctx, 500*time.Millisecond); err != nil {
 		return res, err
 	}
-	if err := l.join(ctx, cfg.Children, &res); err != nil {
+	if err := l.join(ctx, relay, cfg.Children, &res); err != nil {
 		return res, err
 	}
 	if err := wait(ctx, cfg.Warm); err != nil {
 		return res, err
 	}
 	for _, c := range l.children {
-		c.mu.Lock()
-		c.late = c.late[:0]
-		c.mu.Unlock()
+		c.forget()
 	}
 	before, err := relay.ask(request{Op: "usage"})
 	if err != nil {
@@ -220,7 +238,7 @@ func measure(ctx context.Context, cfg Config, relay *relayProcess) (res Result, 
 	}
 	start, n0 := time.Now(), uint64(0)
 	n0, _ = l.received()
-	if err := wait(ctx, cfg.For); err != nil {
+	if err := look(ctx, cfg, relay); err != nil {
 		return res, err
 	}
 	after, err := relay.ask(request{Op: "usage"})
@@ -231,7 +249,8 @@ func measure(ctx context.Context, cfg Config, relay *relayProcess) (res Result, 
 	n1, lost := l.received()
 	cpu := after.Usage.CPU - before.Usage.CPU
 	n := float64(n1 - n0)
-	res.Lost = lost
+	res.Lost, res.Seconds = lost, took
+	res.Skipped = after.Usage.Skipped + up.Stats().Skipped*uint64(cfg.Children) // what the relay lacks, all lack
 	res.CPUPercent = 100 * cpu.Seconds() / took
 	res.SwitchesPerS = float64(after.Usage.Switches-before.Usage.Switches) / took
 	if n > 0 {
@@ -243,31 +262,62 @@ func measure(ctx context.Context, cfg Config, relay *relayProcess) (res Result, 
 	return res, nil
 }
 
+// look lets cfg.For pass, and looks at the relay now and then.
+func look(ctx context.Context, cfg Config, relay *relayProcess) error {
+	if cfg.Look == nil || cfg.Every <= 0 {
+		return wait(ctx, cfg.For)
+	}
+	for at := cfg.Every; at <= cfg.For; at += cfg.Every {
+		if err := wait(ctx, cfg.Every); err != nil {
+			return err
+		}
+		r, err := relay.ask(request{Op: "heap"})
+		if err != nil {
+			return err
+		}
+		cfg.Look(at, r.Usage)
+	}
+	return nil
+}
+
 // join adds the children one after the other.
-func (l *load) join(ctx context.Context, children int, res *Result) error {
-	before, err := l.relay.ask(request{Op: "usage"})
+func (l *load) join(ctx context.Context, relay *relayProcess, children int, res *Result) error {
+	before, err := relay.ask(request{Op: "heap"})
 	if err != nil {
 		return err
 	}
 	var took time.Duration
 	for range children {
-		c := &child{h: stream.NewHistory(l.h.ID(), stream.HistoryConfig{})}
 		start := time.Now()
-		if err := l.connect(ctx, "serve", func(up *link.Link) { up.Take(c.h) }, link.Flowing); err != nil {
+		if err := l.joinOne(ctx, relay); err != nil {
 			return err
 		}
 		took += time.Since(start)
-		l.children = append(l.children, c)
-		l.wg.Go(func() { c.watch(ctx, l.h) })
 	}
-	after, err := l.relay.ask(request{Op: "usage"})
+	after, err := relay.ask(request{Op: "usage"})
 	if err != nil || children == 0 {
+		return err
+	}
+	live, err := relay.ask(request{Op: "heap"})
+	if err != nil {
 		return err
 	}
 	n := float64(children)
 	res.JoinMillis = took.Seconds() * 1000 / n
 	res.CPUJoinMillis = (after.Usage.CPU - before.Usage.CPU).Seconds() * 1000 / n
 	res.MiBPerChild = (float64(after.Usage.RSS) - float64(before.Usage.RSS)) / n / (1 << 20)
+	res.LiveMiBChild = (float64(live.Usage.Heap) - float64(before.Usage.Heap)) / n / (1 << 20)
+	return nil
+}
+
+// joinOne adds a child.
+func (l *load) joinOne(ctx context.Context, relay *relayProcess) error {
+	c := &child{h: stream.NewHistory(l.h.ID(), stream.HistoryConfig{})}
+	if err := l.connect(ctx, relay, "serve", func(up *link.Link) { c.up = up; up.Take(c.h) }, link.Flowing); err != nil {
+		return err
+	}
+	l.children = append(l.children, c)
+	l.wg.Go(func() { c.watch(ctx, l.h) })
 	return nil
 }
 
@@ -279,6 +329,11 @@ func (l *load) latency() (p50, p99 float64) {
 		all = append(all, c.late...)
 		c.mu.Unlock()
 	}
+	return percentiles(all)
+}
+
+// percentiles are the median and the 99th, in milliseconds; it sorts all.
+func percentiles(all []time.Duration) (p50, p99 float64) {
 	if len(all) == 0 {
 		return 0, 0
 	}

@@ -53,42 +53,83 @@ type relayEnd struct {
 	engine *link.Engine
 	h      *stream.History
 	links  []*link.Link
+	offer  *link.Link // not accepted yet
 }
 
-func (p *relayEnd) do(ctx context.Context, q request) (reply, error) {
-	if q.Op == "usage" {
-		return reply{Usage: p.usage()}, nil
-	}
+func (p *relayEnd) do(ctx context.Context, q request) (r reply, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	d, _, err := link.ParseDescription(q.Offer)
+	if q.Stream != nil && p.h == nil {
+		if len(q.Stream) != len(stream.ID{}) {
+			return r, errors.New("no stream ID")
+		}
+		p.h = stream.NewHistory(stream.ID(q.Stream), stream.HistoryConfig{Key: q.Key})
+	}
+	switch q.Op {
+	case "heap":
+		runtime.GC()
+		r.Usage = p.usage()
+	case "usage":
+		r.Usage = p.usage()
+	case "times":
+		r.Times = p.times(q.From, q.Count)
+	case "offer":
+		var own link.Description
+		if p.offer, own, err = p.engine.Offer(ctx); err == nil {
+			r.Link = own.Append(nil)
+		}
+	case "accept":
+		d, _, err := link.ParseDescription(q.Link)
+		if err != nil || p.offer == nil {
+			return r, errors.Join(errors.New("nothing to accept"), err)
+		}
+		p.offer.Take(p.h)
+		return r, p.offer.Accept("up", d)
+	default:
+		r.Link, err = p.answer(ctx, q)
+	}
+	return r, err
+}
+
+// answer makes a link to take from or to serve.
+func (p *relayEnd) answer(ctx context.Context, q request) ([]byte, error) {
+	d, _, err := link.ParseDescription(q.Link)
 	if err != nil {
-		return reply{}, err
+		return nil, err
 	}
 	l, own, err := p.engine.Answer(ctx, fmt.Sprint(len(p.links)), d)
 	if err != nil {
-		return reply{}, err
+		return nil, err
 	}
 	if q.Op == "take" {
-		if len(q.Stream) != len(stream.ID{}) {
-			return reply{}, errors.New("no stream ID")
-		}
-		p.h = stream.NewHistory(stream.ID(q.Stream), stream.HistoryConfig{})
 		l.Take(p.h)
 	} else {
 		l.Serve(p.h)
 	}
 	p.links = append(p.links, l)
-	return reply{Answer: own.Append(nil)}, nil
+	return own.Append(nil), nil
+}
+
+// times says when video packets came.
+func (p *relayEnd) times(from uint64, count int) []int64 {
+	out := make([]int64, min(count, maxTimes))
+	for i := range out {
+		if pkt, ok := p.h.Get(videoTrack, from+uint64(i)); ok {
+			out[i] = pkt.At.UnixNano()
+		}
+	}
+	return out
 }
 
 func (p *relayEnd) usage() Usage {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	u := processUsage()
-	u.Mallocs = m.Mallocs
+	u.Mallocs, u.Heap = m.Mallocs, m.HeapAlloc+m.StackInuse
 	for _, l := range p.links {
-		u.Forwarded += l.Stats().Forwarded
+		s := l.Stats()
+		u.Forwarded += s.Forwarded
+		u.Skipped += s.Skipped
 	}
 	return u
 }

@@ -22,12 +22,26 @@ import (
 // reportEvery is how often a track's clock is told to the player (RFC 3550, section 6.4.1).
 const reportEvery = time.Second
 
-// viewer is one browser: a player of its own and one goroutine that sends what is due.
+const (
+	maxAgain    = 256       // packets that one NACK may ask for
+	repairShare = 5         // one part in five of what is sent may be sent again …
+	repairMost  = 256 << 10 // … and at first, or after a while without loss, so many bytes
+)
+
+// viewer is one browser. Its stage plays to it once it is connected.
 type viewer struct {
 	*wish.Peer
 	whep *WHEP
 	src  Source
 	outs map[stream.Track]*out
+
+	// owned by the stage
+	play  *stream.Player
+	clock mediatime.Clock
+	first func(stream.ID) // nil: has been called
+	over  bool
+
+	repairs atomic.Int64 // bytes that may be sent again
 
 	cancel context.CancelFunc // ends the goroutines
 	wg     sync.WaitGroup
@@ -49,7 +63,9 @@ type out struct {
 }
 
 func newViewer(w *WHEP, p *wish.Peer, src Source) *viewer {
-	return &viewer{Peer: p, whep: w, src: src, outs: map[stream.Track]*out{}}
+	v := &viewer{Peer: p, whep: w, src: src, outs: map[stream.Track]*out{}, first: w.cfg.OnFirstFrame}
+	v.repairs.Store(repairMost)
+	return v
 }
 
 func (v *viewer) answer(ctx context.Context, offer *wish.Offer, tracks []stream.TrackInfo, codecs []webrtc.RTPCodecParameters) (string, error) {
@@ -104,16 +120,19 @@ func (v *viewer) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	v.cancel = cancel
 	v.wg.Go(func() {
-		defer v.Finish()
 		select {
 		case <-v.Connected:
 		case <-ctx.Done():
+			v.Finish()
 			return
 		}
-		err := v.send(ctx)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
-			v.whep.cfg.Log.Warn("viewer lost", "err", err)
+		v.whep.enter(v)
+		select {
+		case <-v.Done():
+		case <-ctx.Done():
 		}
+		v.whep.leave(v)
+		v.Finish()
 	})
 }
 
@@ -122,44 +141,56 @@ func (v *viewer) Close() error {
 	v.cancel()
 	err := v.Peer.Close()
 	v.wg.Wait()
-	v.once.Do(func() { v.whep.viewers.Add(-1) })
+	v.once.Do(v.whep.cfg.Seats.Leave)
 	return err
 }
 
-// send plays the stream from its last group on, until it ends.
-func (v *viewer) send(ctx context.Context) error {
-	player := v.src.Player()
-	defer player.Close()
-	var clock mediatime.Clock
-	first := v.whep.cfg.OnFirstFrame
-	for {
-		samples, err := player.Next(ctx)
+// show sends what is due, and says when to look again; samples is room for it.
+func (v *viewer) show(now time.Time, samples []stream.Sample) (_ []stream.Sample, next time.Time) {
+	for !v.over {
+		var err error
+		if samples, next, err = v.play.Due(now, samples[:0]); err == nil && len(samples) > 0 {
+			err = v.send(now, samples)
+		}
 		if err != nil {
-			return err
-		}
-		now := time.Now()
-		for _, s := range samples {
-			o := v.outs[s.Track]
-			if o == nil || now.Sub(o.reported) < reportEvery {
-				continue
+			v.over = true
+			v.Finish()
+			if !errors.Is(err, io.EOF) {
+				v.whep.cfg.Log.Warn("viewer lost", "err", err)
 			}
-			o.reported = now
-			wall := clock.Wall(s.Track, o.info.ClockRate, s.Time, s.At, now)
-			if err := v.WriteRTCP([]rtcp.Packet{o.report(s.Time, wall, now)}); err != nil {
-				return err
-			}
+			return samples, time.Time{}
 		}
-		if err := v.play(samples); err != nil {
-			return err
-		}
-		for _, s := range samples {
-			o := v.outs[s.Track]
-			if first != nil && o != nil && s.Marker && (o.info.Kind == "video" || !v.hasVideo()) {
-				first(v.src.History.ID())
-				first = nil
-			}
+		if len(samples) == 0 {
+			break
 		}
 	}
+	return samples, next
+}
+
+// send sends samples and, now and then, the tracks' clocks.
+func (v *viewer) send(now time.Time, samples []stream.Sample) error {
+	for _, s := range samples {
+		o := v.outs[s.Track]
+		if o == nil || now.Sub(o.reported) < reportEvery {
+			continue
+		}
+		o.reported = now
+		wall := v.clock.Wall(s.Track, o.info.ClockRate, s.Time, s.At, now)
+		if err := v.WriteRTCP([]rtcp.Packet{o.report(s.Time, wall, now)}); err != nil {
+			return err
+		}
+	}
+	if err := v.stream(samples); err != nil {
+		return err
+	}
+	for _, s := range samples {
+		o := v.outs[s.Track]
+		if v.first != nil && o != nil && s.Marker && (o.info.Kind == "video" || !v.hasVideo()) {
+			v.first(v.src.History.ID())
+			v.first = nil
+		}
+	}
+	return nil
 }
 
 func (v *viewer) hasVideo() bool {
@@ -171,15 +202,21 @@ func (v *viewer) hasVideo() bool {
 	return false
 }
 
-// play sends samples, as one burst where that can be. Sequence numbers follow the
+// stream sends samples, as one burst where that can be. Sequence numbers follow the
 // origin's: what is missing is missing for the browser too, which then waits for the
 // next keyframe as it should.
-func (v *viewer) play(samples []stream.Sample) error {
+func (v *viewer) stream(samples []stream.Sample) error {
 	fast := v.Path.Ready()
 	if fast {
-		v.Path.Begin(true)
-		defer v.Path.Flush()
+		v.Path.Begin(false)
+		defer v.Path.Flush() // what the socket does not take is asked for again
 	}
+	sent := 0
+	defer func() {
+		if v.repairs.Add(int64(sent/repairShare)) > repairMost {
+			v.repairs.Store(repairMost)
+		}
+	}()
 	for _, s := range samples {
 		o := v.outs[s.Track]
 		if o == nil {
@@ -189,6 +226,7 @@ func (v *viewer) play(samples []stream.Sample) error {
 		o.newest.Store(s.Number)
 		o.packets++
 		o.octets += uint32(len(s.Payload))
+		sent += len(s.Payload)
 		h := o.head(s.Number, s.Time, s.Marker)
 		if fast {
 			v.Path.Add(h, s.Payload)
@@ -216,21 +254,24 @@ func (o *out) slow(h burst.Head, payload []byte) error {
 	})
 }
 
-// maxAgain bounds what one NACK may ask for.
-const maxAgain = 256
-
-// again sends what the browser has lost from the history.
+// again sends what the browser has lost from the history, as far as its share goes: a
+// viewer that can't keep up would else be sent ever more.
 func (v *viewer) again(o *out, n *rtcp.TransportLayerNack) {
 	base, newest := o.base.Load(), o.newest.Load()
 	if base == 0 {
 		return
+	}
+	fast := v.Path.Ready()
+	if fast {
+		v.Path.Begin(false)
+		defer v.Path.Flush()
 	}
 	budget := maxAgain
 	for _, pair := range n.Nacks {
 		for _, seq := range pair.PacketList() {
 			// The number with this sequence number that is nearest below the newest.
 			back := uint64(uint16(newest+1-base) - seq)
-			if budget--; budget < 0 || back > newest+1-base {
+			if budget--; budget < 0 || back > newest+1-base || v.repairs.Load() <= 0 {
 				return
 			}
 			p, ok := v.src.History.Get(o.info.Track, newest-back)
@@ -241,14 +282,13 @@ func (v *viewer) again(o *out, n *rtcp.TransportLayerNack) {
 			if err != nil {
 				continue
 			}
+			v.repairs.Add(-int64(len(payload)))
 			h := o.head(p.Number, p.Time, p.Marker)
-			if !v.Path.Ready() {
+			if fast {
+				v.Path.Add(h, payload)
+			} else {
 				_ = o.slow(h, payload) // lost again
-				continue
 			}
-			v.Path.Begin(false)
-			v.Path.Add(h, payload)
-			v.Path.Flush()
 		}
 	}
 }

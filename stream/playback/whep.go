@@ -3,11 +3,10 @@ package playback
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"github.com/pion/transport/v4"
 	"github.com/pion/webrtc/v4"
@@ -18,15 +17,11 @@ import (
 	"github.com/watergy/waterfall/stream/internal/wish"
 )
 
-// maxViewers bounds the browsers that one WHEP serves unless it is told otherwise.
-const maxViewers = 256
-
 // WHEPConfig for NewWHEP.
 type WHEPConfig struct {
-	Net transport.Net // nil: the system's network
-	Log *slog.Logger
-	// MaxViewers bounds the browsers served at once; 0 means 256.
-	MaxViewers int
+	Net   transport.Net // nil: the system's network
+	Log   *slog.Logger
+	Seats *Seats // nil: 256 of its own
 	// OnFirstFrame, if set, is called for each viewer when its first video frame (first
 	// packet of a stream without video) has been sent to it.
 	OnFirstFrame func(stream.ID)
@@ -37,7 +32,10 @@ type WHEP struct {
 	pick     func(r *http.Request) (Source, error)
 	cfg      WHEPConfig
 	endpoint *wish.Endpoint
-	viewers  atomic.Int32
+
+	wg     sync.WaitGroup // of stages
+	mu     sync.Mutex     // guards stages
+	stages map[stageKey]*stage
 }
 
 // NewWHEP serves at the path base. pick finds the stream that a request asks for; its
@@ -46,10 +44,10 @@ func NewWHEP(base string, pick func(r *http.Request) (Source, error), cfg WHEPCo
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.MaxViewers <= 0 {
-		cfg.MaxViewers = maxViewers
+	if cfg.Seats == nil {
+		cfg.Seats = NewSeats(0)
 	}
-	w := &WHEP{pick: pick, cfg: cfg}
+	w := &WHEP{pick: pick, cfg: cfg, stages: map[stageKey]*stage{}}
 	w.endpoint = &wish.Endpoint{Base: strings.TrimSuffix(base, "/"), Log: cfg.Log, Open: w.open}
 	return w, nil
 }
@@ -57,19 +55,19 @@ func NewWHEP(base string, pick func(r *http.Request) (Source, error), cfg WHEPCo
 func (w *WHEP) ServeHTTP(rw http.ResponseWriter, r *http.Request) { w.endpoint.ServeHTTP(rw, r) }
 
 // Close ends every viewer and waits for them.
-func (w *WHEP) Close() error { return w.endpoint.Close() }
+func (w *WHEP) Close() error {
+	err := w.endpoint.Close()
+	w.wg.Wait()
+	return err
+}
 
 func (w *WHEP) open(r *http.Request, offer *wish.Offer) (wish.Session, string, error) {
-	if int(w.viewers.Add(1)) > w.cfg.MaxViewers {
-		w.viewers.Add(-1)
-		return nil, "", &wish.Error{
-			Status: http.StatusServiceUnavailable, Retry: RetryAfter,
-			Err: fmt.Errorf("this node serves its limit of %d viewers (hint: join with a node of your own)", w.cfg.MaxViewers),
-		}
+	if err := w.cfg.Seats.Take(); err != nil {
+		return nil, "", &wish.Error{Status: http.StatusServiceUnavailable, Retry: RetryAfter, Err: err}
 	}
 	v, answer, err := w.answer(r, offer)
 	if err != nil {
-		w.viewers.Add(-1)
+		w.cfg.Seats.Leave()
 		return nil, "", err
 	}
 	return v, answer, nil

@@ -3,7 +3,6 @@ package playback_test
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -33,10 +32,7 @@ func whep(t *testing.T, cfg playback.WHEPConfig, pick func(r *http.Request) (pla
 	mux := http.NewServeMux()
 	mux.Handle("/whep/room", w)
 	mux.Handle("/whep/room/", w)
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, `<!doctype html><title>t</title><video id=video autoplay muted playsinline></video>`)
-	})
+	mux.HandleFunc("/", mediatest.Page)
 	srv := httptest.NewServer(mux)
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
@@ -193,19 +189,36 @@ func TestWHEPRefuses(t *testing.T) {
 	}
 }
 
-// watchJS plays /whep/room in #video.
-const watchJS = `(async () => {
-	const pc = window.viewer = new RTCPeerConnection();
-	for (const kind of ['audio', 'video']) pc.addTransceiver(kind, {direction: 'recvonly'});
-	const media = new MediaStream();
-	pc.ontrack = e => media.addTrack(e.track);
-	document.getElementById('video').srcObject = media;
-	await pc.setLocalDescription();
-	const res = await fetch('/whep/room', {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: pc.localDescription.sdp});
-	if (res.status !== 201) throw new Error(res.status + ' ' + await res.text());
-	await pc.setRemoteDescription({type: 'answer', sdp: await res.text()});
-	return true;
-})()`
+// Whoever finds no seat is told to come back, and a seat that was left is free again,
+// also by a viewer that never came to see anything.
+func TestWHEPSeats(t *testing.T) {
+	_, live := clip(t)
+	seats := playback.NewSeats(1)
+	srv := whep(t, playback.WHEPConfig{Seats: seats}, func(*http.Request) (playback.Source, error) { return live, nil })
+	post := func() *http.Response {
+		pc := mediatest.NewClient(t)
+		receive(t, pc)
+		res, _ := mediatest.Do(t, "POST", srv.URL+"/whep/room", "application/sdp", mediatest.Offer(t, pc))
+		return res
+	}
+	first := post()
+	if first.StatusCode != http.StatusCreated {
+		t.Fatal(first.Status)
+	}
+	if res := post(); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+		t.Errorf("no seat is left: %s, Retry-After %q", res.Status, res.Header.Get("Retry-After"))
+	}
+	res, _ := mediatest.Do(t, "DELETE", srv.URL+first.Header.Get("Location"), "", "")
+	if res.StatusCode != http.StatusOK {
+		t.Error(res.Status)
+	}
+	if res := post(); res.StatusCode != http.StatusCreated {
+		t.Errorf("a seat is free again: %s", res.Status)
+	}
+	if err := playback.NewSeats(-1).Take(); err == nil {
+		t.Error("a seat where there is none")
+	}
+}
 
 // Chromium plays the clip at once and without a freeze.
 func TestChromiumPlays(t *testing.T) {
@@ -213,7 +226,7 @@ func TestChromiumPlays(t *testing.T) {
 	srv := whep(t, playback.WHEPConfig{}, func(*http.Request) (playback.Source, error) { return src, nil })
 	page := browser.Open(t, srv.URL)
 	start := browser.Eval[float64](page, `performance.now()`)
-	browser.Eval[bool](page, watchJS)
+	browser.Eval[bool](page, mediatest.WatchJS)
 	page.WaitFor(5*time.Second, `document.getElementById('video').videoWidth > 0`)
 	t.Logf("first picture after %.0f ms", browser.Eval[float64](page, `performance.now()`)-start)
 	page.Watch("#video")
@@ -252,16 +265,7 @@ func TestChromiumPublishes(t *testing.T) {
 	defer whip.Close()
 
 	page := browser.Open(t, both.URL)
-	browser.Eval[bool](page, `(async () => {
-		const pc = window.publisher = new RTCPeerConnection();
-		const media = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 1280, height: 720, frameRate: 30}});
-		for (const track of media.getTracks()) pc.addTransceiver(track, {direction: 'sendonly', streams: [media]});
-		await pc.setLocalDescription();
-		const res = await fetch('/whip/room', {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: pc.localDescription.sdp});
-		if (res.status !== 201) throw new Error(res.status + ' ' + await res.text());
-		await pc.setRemoteDescription({type: 'answer', sdp: await res.text()});
-		return true;
-	})()`)
+	browser.Eval[bool](page, mediatest.PublishJS(1280, 720, 30, ""))
 	h, sealer, c := target.Wait(15 * time.Second)
 	if len(c.Tracks) != 2 {
 		t.Errorf("catalog %+v", c)
@@ -277,7 +281,7 @@ func TestChromiumPublishes(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	keys := groups(ctx, h)
-	browser.Eval[bool](page, watchJS)
+	browser.Eval[bool](page, mediatest.WatchJS)
 	page.WaitFor(10*time.Second, `document.getElementById('video').videoWidth >= 640`)
 	// The fake camera chooses its own rate (20 a second here): what it sends is the measure.
 	sent := func() int {
@@ -336,4 +340,15 @@ func groups(ctx context.Context, h *stream.History) <-chan int {
 		}
 	}()
 	return count
+}
+
+func TestWHEPMalformed(t *testing.T) {
+	_, src := clip(t)
+	srv := whep(t, playback.WHEPConfig{}, func(*http.Request) (playback.Source, error) { return src, nil })
+	offer := func() string {
+		pc := mediatest.NewClient(t)
+		receive(t, pc)
+		return mediatest.Offer(t, pc)
+	}
+	mediatest.RefuseMalformed(t, srv, "/whep/room", offer(), offer())
 }

@@ -80,6 +80,9 @@ func (h *handler) OnSetup(c *gortsplib.ServerHandlerOnSetupCtx) (*base.Response,
 			return refused, nil, nil
 		}
 	}
+	if err := h.cfg.Seats.Take(); err != nil {
+		return h.refuse(base.StatusServiceUnavailable, "reader", r.path, err), nil, nil
+	}
 	c.Conn.SetUserData(nil)
 	c.Session.SetUserData(r)
 	return done(), r.stream, nil
@@ -256,5 +259,6 @@ func (r *reader) close() error {
 		r.wg.Wait()
 	}
 	r.stream.Close()
+	r.s.cfg.Seats.Leave()
 	return nil
 }

@@ -42,6 +42,7 @@ type Config struct {
 	Pick func(path, query string) (playback.Source, error)
 	// Target finds where a publisher at a path writes.
 	Target func(path string) (ingest.Target, error)
+	Seats  *playback.Seats // of readers; nil: 256 of its own
 	Log    *slog.Logger
 }
 
@@ -61,6 +62,9 @@ type Server struct {
 func Serve(l net.Listener, cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Seats == nil {
+		cfg.Seats = playback.NewSeats(0)
 	}
 	s := &Server{cfg: cfg, publishers: map[string]*publisher{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -31,7 +31,9 @@ import (
 type bench struct {
 	t      *testing.T
 	target *mediatest.Target
+	source *playback.Source // what is read; nil: what the target has
 	server *rtsp.Server
+	seats  *playback.Seats
 	log    logBuffer
 }
 
@@ -52,17 +54,24 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
+// seats is how many readers a bench has room for.
+const seats = 8
+
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, target: mediatest.NewTarget(t)}
+	b := &bench{t: t, target: mediatest.NewTarget(t), seats: playback.NewSeats(seats)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.server, err = rtsp.Serve(l, rtsp.Config{
+		Seats: b.seats,
 		Pick: func(path, query string) (playback.Source, error) {
 			if path != "room" || query != "" && query != "stream=1" {
 				return playback.Source{}, errors.New("no such room here: " + path + "?" + query)
+			}
+			if b.source != nil {
+				return *b.source, nil
 			}
 			h, s := b.target.Live()
 			if h == nil {
@@ -114,17 +123,10 @@ func (b *bench) publish(transport string, codecs ...string) {
 		"-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-pix_fmt", "yuv420p",
 	}, codecs...)
 	args = append(args, "-f", "rtsp", "-rtsp_transport", transport, b.url("room"))
-	cmd := exec.Command(need.Program(b.t, "ffmpeg"), args...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		b.t.Fatal(err)
-	}
+	mediatest.Background(b.t, need.Program(b.t, "ffmpeg"), args...)
 	b.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
 		if b.t.Failed() {
-			b.t.Logf("ffmpeg (publishing): %s\nserver: %s", out.String(), b.log.String())
+			b.t.Logf("server: %s", b.log.String())
 		}
 	})
 }
@@ -235,6 +237,35 @@ func TestWrongPathAndNothingLive(t *testing.T) {
 		}
 		if !strings.Contains(b.log.String(), want) {
 			t.Errorf("%s: the log says %s", path, b.log.String())
+		}
+	}
+}
+
+// One reader too many is told so; a seat is free again once a reader has gone.
+func TestSeats(t *testing.T) {
+	b := newBench(t)
+	b.clip()
+	for range seats {
+		if err := b.seats.Take(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ffmpeg := func() (string, bool) {
+		return mediatest.Run(t, 20*time.Second, need.Program(t, "ffmpeg"),
+			"-v", "error", "-rtsp_transport", "tcp", "-i", b.url("room"), "-t", "0.1", "-f", "null", "-")
+	}
+	if out, ok := ffmpeg(); ok || !strings.Contains(out, "limit of 8 viewers") {
+		t.Errorf("no seat is left: %s", out)
+	}
+	b.seats.Leave()
+	if out, ok := ffmpeg(); !ok {
+		t.Errorf("a seat is free: %s", out)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; { // until the server has seen it go
+		if out, ok := ffmpeg(); ok {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the reader has gone, its seat is not free: %s", out)
 		}
 	}
 }

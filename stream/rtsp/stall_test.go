@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 var long = flag.Bool("long", false, "stall for 20 s")
 
 // A reader that stalls for longer than sockets are usually waited for goes on afterwards, at a
-// keyframe; meanwhile memory stays bounded.
+// keyframe; meanwhile another gets every packet, and memory stays bounded.
 func TestStalledReaderResumes(t *testing.T) {
 	t.Parallel()
 	pause := 12 * time.Second // gortsplib gives up after 10 s if it is not told otherwise
@@ -51,6 +52,13 @@ func TestStalledReaderResumes(t *testing.T) {
 	}
 	defer c.Close()
 	r := stall(t, c, b.url("room"))
+	var beside, missed atomic.Int64
+	read(t, b.url("room"), func(pkt *rtp.Packet) {
+		n := int64(pkt.Timestamp / 900)
+		if was := beside.Swap(n); was > 0 && n != was+1 {
+			missed.Add(1)
+		}
+	})
 
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -103,6 +111,9 @@ func TestStalledReaderResumes(t *testing.T) {
 		case err := <-resumed:
 			if err != nil {
 				t.Errorf("the reader was given up: %v", err)
+			}
+			if got := beside.Load(); got < int64(stalled) || missed.Load() > 0 {
+				t.Errorf("beside it another got packets to %d of %d, with %d holes", got, number, missed.Load())
 			}
 			if err := p.Close(); err != nil {
 				t.Fatal(err)

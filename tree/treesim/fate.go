@@ -1,8 +1,6 @@
 package treesim
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/watergy/waterfall/tree"
@@ -32,8 +30,12 @@ func (s *sim) depart(i int32) {
 func (s *sim) die(i int32) {
 	n := s.nodes[i]
 	n.alive = false
-	for _, b := range slices.Sorted(maps.Keys(n.links)) {
-		s.at(s.now+linkDeadline, item{kind: disconnect, node: b, from: i, link: n.links[b]})
+	n.version++
+	for _, t := range n.takes {
+		s.nodes[t.from].takers--
+	}
+	for _, e := range n.links {
+		s.at(s.now+linkDeadline, item{kind: disconnect, node: e.peer, from: i, link: e.link})
 	}
 	s.gone(i)
 }
@@ -41,6 +43,7 @@ func (s *sim) die(i int32) {
 // gone closes a node's account; with churn another comes in its place.
 func (s *sim) gone(i int32) {
 	n := s.nodes[i]
+	s.lost++
 	s.stopWatching(n)
 	if s.cfg.Stay == 0 {
 		return
@@ -49,17 +52,16 @@ func (s *sim) gone(i int32) {
 	if err != nil {
 		panic(err) // it was drawn from before
 	}
-	j := int32(len(s.nodes))
-	m := &node{id: nodeID(j), slots: slotsOf(slots), arrived: s.now}
-	if m.peer, err = tree.New(tree.Config{
-		Self: m.id, Slots: slots, Seed: s.cfg.Seed, Contact: make([]byte, 32),
-	}); err != nil {
+	region, access := settle(s.rng)
+	m, err := s.add(slots, region, access)
+	if err != nil {
 		panic(err) // as above
 	}
-	s.nodes = append(s.nodes, m)
+	j := index(m.id)
+	m.arrived = s.now
 	s.at(s.now, item{kind: arrive, node: j})
 	s.at(s.now+s.stay(), item{kind: depart, node: j})
-	n.links, n.serves, n.takes, n.offers = nil, nil, nil, nil
+	n.peer, n.links, n.serves, n.takes, n.offers = nil, nil, nil, nil, nil
 }
 
 // ended ends a time without media.
@@ -87,16 +89,17 @@ func (s *sim) cut(a, b int32) bool { return s.parted && s.nodes[a].far != s.node
 // part begins a partition, or heals it. Links across it close after a while.
 func (s *sim) part() {
 	s.parted = !s.parted
+	s.version++
 	if !s.parted {
 		return
 	}
 	s.killed = s.now
 	s.at(s.now+s.cfg.CutFor, item{kind: parted})
-	for i := range s.nodes {
+	for _, i := range s.alive() {
 		n := s.nodes[i]
-		for _, b := range slices.Sorted(maps.Keys(n.links)) {
-			if s.cut(int32(i), b) {
-				s.at(s.now+linkDeadline, item{kind: sever, node: b, from: int32(i), link: n.links[b]})
+		for _, e := range n.links {
+			if s.cut(i, e.peer) {
+				s.at(s.now+linkDeadline, item{kind: sever, node: e.peer, from: i, link: e.link})
 			}
 		}
 	}

@@ -11,17 +11,10 @@ import (
 
 // Figures of the model.
 //
-// Delay between two nodes is fixed and log-normal with a median round trip of 76 ms,
-// that of the PlanetLab nodes in the Vivaldi paper (Dabek et al., SIGCOMM 2004).
-// Signalling is one gossip delivery as measured among 1,000 libp2p nodes at 25 ms one
+// Delay between two nodes is fixed (world.go). Signalling is one gossip delivery as measured among 1,000 libp2p nodes at 25 ms one
 // way: p50 96 ms, p99 143 ms. A link takes three round trips after the answer, and
 // the first packet one more: as measured with pion at 100 ms round trip, set-up tuned.
 const (
-	medianOneWay = 38 * time.Millisecond
-	sigmaOneWay  = 0.6
-	minOneWay    = 2 * time.Millisecond
-	maxOneWay    = 250 * time.Millisecond
-
 	medianSignal = 96 * time.Millisecond
 	sigmaSignal  = 0.171
 	dhtGet       = 510 * time.Millisecond // of the newest head, by one who begins to watch
@@ -30,34 +23,11 @@ const (
 	mediaTick    = 50 * time.Millisecond  // how often the flow of media is looked at
 	silentFrom   = 150 * time.Millisecond // the link layer's first word of silence
 	linkDeadline = 5 * time.Second        // until a link to a dead node is closed (ICE)
+	calmTime     = 5 * time.Second        // after a death, in which only orphans should move
 )
 
 // offerBytes stands for a joiner's link description.
 var offerBytes = make([]byte, 230)
-
-// oneWay is the delay between two nodes.
-func (s *sim) oneWay(a, b int32) time.Duration {
-	if a > b {
-		a, b = b, a
-	}
-	x := s.cfg.Seed ^ uint64(a)<<32 ^ uint64(b)
-	u1, x := uniform(x)
-	u2, _ := uniform(x)
-	z := math.Sqrt(-2*math.Log(1-u1)) * math.Cos(2*math.Pi*u2)
-	d := time.Duration(float64(medianOneWay) * math.Exp(sigmaOneWay*z))
-	return min(max(d, minOneWay), maxOneWay)
-}
-
-// uniform is one step of SplitMix64, as a number in [0, 1).
-func uniform(x uint64) (float64, uint64) {
-	x += 0x9e3779b97f4a7c15
-	z := (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	z ^= z >> 31
-	return float64(z>>11) / (1 << 53), z
-}
-
-func (s *sim) rtt(a, b int32) time.Duration { return 2 * s.oneWay(a, b) }
 
 func (s *sim) signal() time.Duration {
 	return time.Duration(float64(medianSignal) * math.Exp(sigmaSignal*s.rng.NormFloat64()))
@@ -70,12 +40,15 @@ func (s *sim) answered(it item) {
 		return
 	}
 	ev := it.ev.(tree.AnswerReceived)
+	if ev.Verdict != tree.Accepted && !n.joined {
+		s.res.Refused++
+	}
 	s.step(it.node, ev)
 	t := n.offers[ev.Offer]
 	if ev.Verdict != tree.Accepted || t == nil {
 		return
 	}
-	if n.links[it.from] != nil {
+	if n.linkTo(it.from) != nil {
 		delete(n.offers, ev.Offer)
 		s.step(it.node, tree.LinkUp{Peer: ev.From})
 		return
@@ -89,7 +62,7 @@ func (s *sim) answered(it item) {
 // client, knows at the same time within half a round trip.
 func (s *sim) connect(it item) {
 	a, b := s.nodes[it.node], s.nodes[it.from]
-	if it.try.dropped || !a.alive || !b.alive || a.links[it.from] != nil {
+	if it.try.dropped || !a.alive || !b.alive || a.linkTo(it.from) != nil {
 		return
 	}
 	delete(a.offers, it.ev.(tree.AnswerReceived).Offer)
@@ -98,10 +71,8 @@ func (s *sim) connect(it item) {
 		n    *node
 		peer int32
 	}{{a, it.from}, {b, it.node}} {
-		if end.n.links == nil {
-			end.n.links = make(map[int32]*link)
-		}
-		end.n.links[end.peer] = l
+		end.n.links = append(end.n.links, linkEnd{end.peer, l})
+		end.n.version++
 	}
 	rtt := s.rtt(it.node, it.from)
 	s.step(it.from, tree.LinkUp{Peer: a.id})
@@ -109,18 +80,20 @@ func (s *sim) connect(it item) {
 	s.step(it.node, tree.LinkUp{Peer: b.id})
 }
 
-// ticket is a Reply's Raw: the index of what the joiner will find in it.
+// ticket is a Reply's Raw: the number of what the joiner will find in it.
 func (s *sim) ticket(a tree.AnswerReceived) []byte {
-	s.replies = append(s.replies, a)
-	return binary.BigEndian.AppendUint32(nil, uint32(len(s.replies)-1))
+	s.tickets++
+	s.replies[s.tickets] = a
+	return binary.BigEndian.AppendUint32(nil, s.tickets)
 }
 
 func (s *sim) sendControl(from, to int32, m tree.Message) {
 	b := tree.Marshal(tree.StreamID{}, m)
-	s.mixAction(4, nodeID(to), uint64(len(b))<<8|uint64(b[16]))
+	s.mixAction(4, s.nodes[to].id, uint64(len(b)))
+	s.mixBytes(b)
 	s.res.Messages++
 	s.res.Bytes += uint64(len(b))
-	l := s.nodes[from].links[to]
+	l := s.nodes[from].linkTo(to)
 	if l == nil || l.closed {
 		return
 	}
@@ -132,17 +105,18 @@ func (s *sim) sendControl(from, to int32, m tree.Message) {
 		m = out
 	}
 	s.at(s.now+s.oneWay(from, to), item{kind: control, node: to, from: from, link: l,
-		ev: tree.MessageReceived{From: nodeID(from), Message: m}})
+		ev: tree.MessageReceived{From: s.nodes[from].id, Message: m}})
 }
 
 // release closes the link of a with b: there is one stream only. The other end hears
 // of it after what is on its way.
 func (s *sim) release(a, b int32) {
-	l := s.nodes[a].links[b]
+	l := s.nodes[a].linkTo(b)
 	if l == nil {
 		return
 	}
-	delete(s.nodes[a].links, b)
+	s.nodes[a].unlink(b)
+	s.nodes[a].version++
 	l.closed = true
 	s.at(s.now+s.oneWay(a, b), item{kind: disconnect, node: b, from: a, link: l})
 }
@@ -152,18 +126,23 @@ func (s *sim) reaches(from, to int32, depth int) bool {
 	if from == to || depth > 256 {
 		return true
 	}
-	for _, t := range s.nodes[from].takes {
-		if s.delivers(from, t.from) && s.reaches(t.from, to, depth+1) {
+	takes := s.nodes[from].takes
+	for j := range takes {
+		if t := &takes[j]; s.delivers(from, t) && s.reaches(t.from, to, depth+1) {
 			return true
 		}
 	}
 	return false
 }
 
-// delivers says that b serves a and can reach it.
-func (s *sim) delivers(a, b int32) bool {
-	m := s.nodes[b]
-	return m.alive && !m.liar && m.links[a] != nil && !s.cut(a, b) && slices.Contains(m.serves, a)
+// delivers says that the one a takes from serves it and can reach it.
+func (s *sim) delivers(a int32, t *take) bool {
+	m := s.nodes[t.from]
+	if v := m.version + s.version; t.version != v {
+		t.version = v
+		t.good = m.alive && !m.liar && m.linkTo(a) != nil && !s.cut(a, t.from) && slices.Contains(m.serves, a)
+	}
+	return t.good
 }
 
 // flows says whether media comes to i all the way from the speaker.
@@ -173,8 +152,8 @@ func (s *sim) flows(i int32) bool {
 		return n.flowing
 	}
 	n.memo, n.flowing = s.round, i == 0 && n.alive
-	for _, t := range n.takes {
-		if s.delivers(i, t.from) && s.flows(t.from) {
+	for j := range n.takes {
+		if t := &n.takes[j]; s.delivers(i, t) && s.flows(t.from) {
 			n.flowing = true
 			break
 		}
@@ -190,7 +169,7 @@ func (s *sim) firstPacket(i, from int32) {
 	}
 	s.round++
 	for j := range n.takes {
-		if t := &n.takes[j]; t.from == from && !t.flowing && s.delivers(i, from) && s.flows(from) {
+		if t := &n.takes[j]; t.from == from && !t.flowing && s.delivers(i, t) && s.flows(from) {
 			s.flowingNow(i, t)
 			return
 		}
@@ -205,6 +184,9 @@ func (s *sim) flowingNow(i int32, t *take) {
 	case !n.joined:
 		n.joined, n.from = true, s.now
 		s.res.Join = append(s.res.Join, s.now-n.arrived)
+		if n.crowd {
+			s.res.Flash = append(s.res.Flash, s.now-n.arrived)
+		}
 		s.res.LastIn = max(s.res.LastIn, s.now)
 	case n.since != 0 && n.orphan:
 		s.res.Orphans = append(s.res.Orphans, s.now-n.since)
@@ -212,18 +194,31 @@ func (s *sim) flowingNow(i int32, t *take) {
 		s.res.Below = append(s.res.Below, s.now-n.since)
 	}
 	s.ended(n)
-	s.step(i, tree.Flowing{Peer: nodeID(from)})
+	s.step(i, tree.Flowing{Peer: s.nodes[from].id})
+}
+
+// alive lists those who have come and not gone, in the order of their coming. It may hold
+// some that go while it is walked.
+func (s *sim) alive() []int32 {
+	if 2*s.lost > len(s.here) {
+		s.here = slices.DeleteFunc(slices.Clone(s.here), func(i int32) bool { return !s.nodes[i].alive })
+		s.lost = 0
+	}
+	return s.here
 }
 
 // media looks at every node's sources, as the link layer does.
 func (s *sim) media() {
 	s.round++
-	for i := range s.nodes {
+	if n := s.nodes[s.strong]; s.strong > 0 && n.joined && s.res.StrongIn == 0 && n.peer.View().Layer == 1 {
+		s.res.StrongIn = s.now - n.arrived
+	}
+	for _, i := range s.alive() {
 		n := s.nodes[i]
 		if !n.alive || i == 0 {
 			continue
 		}
-		flows := s.flows(int32(i))
+		flows := s.flows(i)
 		if n.joined && !flows && n.since == 0 {
 			n.since = s.now
 			if s.killed != 0 && s.now-s.killed <= mediaTick {
@@ -232,7 +227,7 @@ func (s *sim) media() {
 			n.orphan = !slices.ContainsFunc(n.takes, func(t take) bool { return s.nodes[t.from].alive })
 		}
 		for _, from := range sources(n.takes) {
-			s.source(int32(i), from)
+			s.source(i, from)
 		}
 	}
 }
@@ -253,9 +248,9 @@ func (s *sim) source(i, from int32) {
 		return
 	}
 	t := &n.takes[j]
-	id := nodeID(from)
+	id := s.nodes[from].id
 	switch {
-	case !s.delivers(i, from):
+	case !s.delivers(i, t):
 		t.flowing = false
 		if d := s.now - t.last; d >= silentFrom {
 			s.step(i, tree.Silent{Peer: id, For: d})
@@ -277,10 +272,10 @@ func (s *sim) source(i, from int32) {
 func (s *sim) kill() {
 	s.killed = s.now
 	var interior []int32
-	for i := 1; i < len(s.nodes); i++ {
+	for _, i := range s.alive() {
 		n := s.nodes[i]
-		if n.alive && len(n.serves) > 0 && (s.cfg.Layer == 0 || n.peer.View().Layer == s.cfg.Layer) {
-			interior = append(interior, int32(i))
+		if i > 0 && n.alive && len(n.serves) > 0 && (s.cfg.Layer == 0 || n.peer.View().Layer == s.cfg.Layer) {
+			interior = append(interior, i)
 		}
 	}
 	s.rng.Shuffle(len(interior), func(i, j int) { interior[i], interior[j] = interior[j], interior[i] })
@@ -294,5 +289,26 @@ func (s *sim) kill() {
 			continue
 		}
 		s.die(i)
+	}
+	s.watchStrays()
+}
+
+// watchStrays notes, at a kill, how often each node has moved, and counts five seconds later
+// those that have moved though their parent lives.
+func (s *sim) watchStrays() {
+	for _, i := range s.alive() {
+		n := s.nodes[i]
+		if n.alive && n.joined && n.since == 0 && !slices.ContainsFunc(n.takes, func(t take) bool { return !s.nodes[t.from].alive }) {
+			n.moved = n.peer.View().Switches + 1
+		}
+	}
+	s.at(s.now+calmTime, item{kind: stray})
+}
+
+func (s *sim) countStrays() {
+	for _, i := range s.alive() {
+		if n := s.nodes[i]; n.alive && n.moved > 0 && n.peer.View().Switches >= n.moved {
+			s.res.Strays++
+		}
 	}
 }

@@ -14,84 +14,26 @@ import (
 	"github.com/watergy/waterfall/tree"
 )
 
-// Config describes a run. Node 0 is the speaker.
-type Config struct {
-	Nodes  int           // with the speaker
-	Slots  int           // of each node; 0 means tree.DefaultSlots
-	Seed   uint64        // of everything that is random
-	Spread time.Duration // joiners come evenly over this time …
-	Crowd  float64       // … but this share of them comes at once, half-way
-	Kill   float64       // share of the nodes with children that die at once …
-	KillAt time.Duration // … at this time
-	Layer  int           // not 0: of the nodes of this layer only, at least one
-	Polite bool          // they leave instead of dying
-	Mix    Mix           // of the slots
-	Stay   time.Duration // not 0: nodes go after this time on average, and others come in their place
-	Dying  float64       // share of these that die instead of leaving
-	Cut    float64       // share of the nodes that a partition parts from the speaker …
-	CutAt  time.Duration // … from this time on …
-	CutFor time.Duration // … for so long
-	Liars  float64       // share of the nodes that take children and deliver nothing
-	Until  time.Duration // length of the run; 0 means 30 s after the last arrival or kill
-	Wire   bool          // every control message goes through Marshal and Unmarshal
-}
-
-// Result is what a run showed.
-type Result struct {
-	Alive    int // nodes at the end, the speaker included
-	Attached int // of these, with media coming all the way from the speaker
-	Layers   []int
-	Loops    int   // times that a node took the stream from below itself: must be 0
-	Over     int   // times that a node had to serve more than three times its slots: must be 0
-	Crowded  int   // nodes with more children than slots at the end
-	Backed   int   // nodes with a backup at the end
-	Delay    Times // of the stream to each node at the end, as the nodes reckon
-
-	Join    Times // arrival to media
-	LastIn  time.Duration
-	Orphans Times         // media lost with the parent until it came again
-	Below   Times         // the same for those further below
-	Watched time.Duration // by all nodes together
-	Late    time.Duration // of it, what did not come within playout of its time
-	Lacking int           // nodes that wait for media at the end
-
-	Messages uint64 // over control channels
-	Bytes    uint64 // of these messages
-	Offers   uint64 // sent by signalling
-	Heads    uint64
-	Switches int
-	Events   uint64
-	Hash     uint64 // of the whole run: same Config, same hash
-}
-
-// Depth is the deepest layer with a node in it.
-func (r Result) Depth() int { return len(r.Layers) - 1 }
-
-// Times are how long something took, sorted.
-type Times []time.Duration
-
-// Quantile is the time within which share q was done.
-func (t Times) Quantile(q float64) time.Duration {
-	if len(t) == 0 {
-		return 0
-	}
-	return t[min(int(q*float64(len(t))), len(t)-1)]
-}
-
 type sim struct {
-	cfg    Config
-	rng    *rand.Rand
-	queue  queue
-	now    time.Duration
-	nodes  []*node
-	head   *tree.Head
-	hash   uint64
-	res    Result
-	round  uint32 // of media, for the memo
-	killed time.Duration
-	parted bool
+	cfg     Config
+	rng     *rand.Rand
+	queue   queue
+	now     time.Duration
+	nodes   []*node
+	here    []int32 // of them, those who have come; see alive
+	lost    int     // of these, those who have gone
+	world   [regions][regions]time.Duration
+	head    *tree.Head
+	hash    uint64
+	res     Result
+	round   uint32 // of media, for the memo
+	killed  time.Duration
+	strong  int32 // the node that comes last; 0: none
+	parted  bool
+	version uint32 // counts partitions, begun and ended
 
-	replies []tree.AnswerReceived // on their way along the tree
+	replies map[uint32]tree.AnswerReceived // on their way along the tree, or lost on it
+	tickets uint32
 }
 
 // epoch is the time of day at which every run starts.
@@ -101,25 +43,30 @@ var epoch = time.Unix(1_000_000_000, 0)
 type node struct {
 	peer    *tree.Peer
 	id      tree.NodeID
+	region  uint8
+	access  time.Duration // that its line adds to a round trip
+	version uint32        // counts changes of whom it serves
 	arrived time.Duration
 	alive   bool
 	watch   tree.Watch
 	wake    time.Duration // of the queued wake-up; 0: none
 	offers  map[tree.OfferID]*attempt
-	links   map[int32]*link
+	links   []linkEnd
 	takes   []take
 	serves  []int32 // who may take: children and standbys
 	takers  int     // who does
 	slots   int
 
-	liar bool // serves nothing
-	far  bool // on the other side of a partition
+	liar  bool // serves nothing
+	crowd bool // comes with all the others
+	far   bool // on the other side of a partition
 
 	flowing bool // media comes
 	memo    uint32
 	since   time.Duration // of the start of the present lack
 	joined  bool
 	from    time.Duration // when it had
+	moved   int           // at a kill: its switches, plus 1; 0: an orphan
 	orphan  bool          // the lack began with the death of the parent
 }
 
@@ -131,12 +78,34 @@ type attempt struct {
 
 type link struct{ closed bool }
 
+// linkEnd is a link as one of its ends has it.
+type linkEnd struct {
+	peer int32
+	link *link
+}
+
+// linkTo returns the link with a node, or nil.
+func (n *node) linkTo(peer int32) *link {
+	for i := range n.links {
+		if n.links[i].peer == peer {
+			return n.links[i].link
+		}
+	}
+	return nil
+}
+
+func (n *node) unlink(peer int32) {
+	n.links = slices.DeleteFunc(n.links, func(e linkEnd) bool { return e.peer == peer })
+}
+
 // take is one Attach.
 type take struct {
 	from    int32
 	at      time.Duration
 	last    time.Duration // something came
 	flowing bool
+	version uint32 // for which …
+	good    bool   // … it is served
 }
 
 func nodeID(i int32) tree.NodeID {
@@ -151,40 +120,12 @@ func Run(cfg Config) (Result, error) {
 		return Result{}, fmt.Errorf("treesim: %d nodes", cfg.Nodes)
 	}
 	if cfg.Until == 0 {
-		cfg.Until = max(cfg.Spread, cfg.KillAt, cfg.CutAt+cfg.CutFor) + 30*time.Second
+		cfg.Until = max(cfg.Spread, cfg.Strong, cfg.KillAt, cfg.CutAt+cfg.CutFor) + 30*time.Second
 	}
-	s := &sim{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), nodes: make([]*node, cfg.Nodes), hash: 14695981039346656037}
-	for i := range s.nodes {
-		n := &node{id: nodeID(int32(i))}
-		s.nodes[i] = n
-		slots, err := cfg.Mix.draw(s.rng, cfg.Slots)
-		if err != nil {
-			return Result{}, err
-		}
-		if i == 0 && cfg.Mix != Even { // nobody speaks from a line that carries one copy
-			slots = max(slots, tree.DefaultSlots)
-		}
-		n.slots = slotsOf(slots)
-		p, err := tree.New(tree.Config{
-			Self: n.id, Root: i == 0, Slots: slots, Seed: cfg.Seed, Contact: make([]byte, 32),
-		})
-		if err != nil {
-			return Result{}, err
-		}
-		n.peer = p
-		n.liar = i > 0 && cfg.Liars > 0 && s.rng.Float64() < cfg.Liars
-		n.far = i > 0 && cfg.Cut > 0 && s.rng.Float64() < cfg.Cut
-		switch {
-		case i == 0:
-		case s.rng.Float64() < cfg.Crowd:
-			n.arrived = cfg.Spread / 2
-		default:
-			n.arrived = time.Duration(s.rng.Float64() * float64(cfg.Spread))
-		}
-		s.at(n.arrived, item{kind: arrive, node: int32(i)})
-		if cfg.Stay > 0 && i > 0 {
-			s.at(n.arrived+s.stay(), item{kind: depart, node: int32(i)})
-		}
+	s := &sim{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), nodes: make([]*node, 0, cfg.Nodes+1), hash: 14695981039346656037, world: roundTrips(),
+		replies: make(map[uint32]tree.AnswerReceived)}
+	if err := s.populate(); err != nil {
+		return Result{}, err
 	}
 	if cfg.Cut > 0 {
 		s.at(cfg.CutAt, item{kind: parted})
@@ -193,12 +134,12 @@ func Run(cfg Config) (Result, error) {
 		s.at(cfg.KillAt, item{kind: kill})
 	}
 	s.at(mediaTick, item{kind: media})
-	for len(s.queue.items) > 0 {
-		it := s.queue.pop()
-		if it.at > cfg.Until {
+	for len(s.queue.heap) > 0 {
+		at, it := s.queue.pop()
+		if at > cfg.Until {
 			break
 		}
-		s.now = it.at
+		s.now = at
 		s.res.Events++
 		s.run(it)
 	}
@@ -206,20 +147,78 @@ func Run(cfg Config) (Result, error) {
 	return s.res, nil
 }
 
+// populate makes the nodes and sets the times of their coming and going.
+func (s *sim) populate() error {
+	cfg := &s.cfg
+	for i := range cfg.Nodes {
+		region, access := settle(s.rng)
+		slots, err := cfg.Mix.draw(s.rng, cfg.Slots)
+		if err != nil {
+			return err
+		}
+		if i == 0 && cfg.Mix != Even { // nobody speaks from a line that carries one copy
+			slots = max(slots, tree.DefaultSlots)
+		}
+		n, err := s.add(slots, region, access)
+		if err != nil {
+			return err
+		}
+		n.liar = i > 0 && cfg.Liars > 0 && s.rng.Float64() < cfg.Liars
+		n.far = i > 0 && cfg.Cut > 0 && s.rng.Float64() < cfg.Cut
+		switch {
+		case i == 0:
+		case s.rng.Float64() < cfg.Crowd:
+			n.crowd = true
+			n.arrived = cfg.Spread/2 + time.Duration(s.rng.Float64()*float64(cfg.Within))
+		default:
+			n.arrived = time.Duration(s.rng.Float64() * float64(cfg.Spread))
+		}
+		s.at(n.arrived, item{kind: arrive, node: int32(i)})
+		if cfg.Stay > 0 && i > 0 {
+			s.at(n.arrived+s.stay(), item{kind: depart, node: int32(i)})
+		}
+	}
+	if cfg.Strong > 0 {
+		region, access := settle(s.rng)
+		n, err := s.add(strongSlots, region, access)
+		if err != nil {
+			return err
+		}
+		n.arrived, s.strong = cfg.Strong, index(n.id)
+		s.at(n.arrived, item{kind: arrive, node: s.strong})
+	}
+	return nil
+}
+
+// strongSlots are those of the strongest of Access.
+const strongSlots = 16
+
+// add makes one more node, which has still to come.
+func (s *sim) add(slots int, region uint8, access time.Duration) (*node, error) {
+	n := &node{id: nodeID(int32(len(s.nodes))), slots: slotsOf(slots), region: region, access: access}
+	var err error
+	n.peer, err = tree.New(tree.Config{Self: n.id, Root: len(s.nodes) == 0, Slots: slots, Seed: s.cfg.Seed, Contact: make([]byte, 32)})
+	s.nodes = append(s.nodes, n)
+	return n, err
+}
+
 func (s *sim) at(t time.Duration, it item) {
-	it.at = t
-	s.queue.push(it)
+	s.queue.push(t, it)
 }
 
 func (s *sim) run(it item) {
 	switch it.kind {
 	case arrive:
+		if it.node == s.strong && it.node > 0 {
+			s.res.Before = s.delays().Mean()
+		}
 		s.nodes[it.node].alive = true
+		s.here = append(s.here, it.node)
 		s.step(it.node, nil)
 	case depart:
 		s.depart(it.node)
 	case wake:
-		if n := s.nodes[it.node]; n.alive && n.wake == it.at {
+		if n := s.nodes[it.node]; n.alive && n.wake == s.now {
 			n.wake = 0
 			s.step(it.node, nil)
 		}
@@ -229,11 +228,15 @@ func (s *sim) run(it item) {
 		}
 	case control: // only if the link still is
 		n := s.nodes[it.node]
-		if n.alive && n.links[it.from] == it.link && !s.cut(it.node, it.from) {
+		if n.alive && n.linkTo(it.from) == it.link && !s.cut(it.node, it.from) {
+			if m, ok := it.ev.(tree.MessageReceived).Message.(tree.HandUp); ok && m.Offer.Purpose == tree.ToJoin {
+				s.atRoot(it.node)
+			}
 			s.step(it.node, it.ev)
 		}
 	case offerTo:
 		if n := s.nodes[it.node]; n.alive && n.watch.Offers && !s.cut(it.node, it.from) {
+			s.atRoot(it.node)
 			s.step(it.node, it.ev)
 		}
 	case answerTo:
@@ -244,9 +247,10 @@ func (s *sim) run(it item) {
 		if it.kind == sever && !s.cut(it.node, it.from) {
 			return
 		}
-		if n := s.nodes[it.node]; n.alive && it.link != nil && n.links[it.from] == it.link {
-			delete(n.links, it.from)
-			s.step(it.node, tree.LinkDown{Peer: nodeID(it.from)})
+		if n := s.nodes[it.node]; n.alive && it.link != nil && n.linkTo(it.from) == it.link {
+			n.unlink(it.from)
+			n.version++
+			s.step(it.node, tree.LinkDown{Peer: s.nodes[it.from].id})
 		}
 	case first:
 		s.firstPacket(it.node, it.from)
@@ -257,6 +261,15 @@ func (s *sim) run(it item) {
 		s.part()
 	case kill:
 		s.kill()
+	case stray:
+		s.countStrays()
+	}
+}
+
+// atRoot counts an offer that has come to a node, if that is the speaker just after a kill.
+func (s *sim) atRoot(i int32) {
+	if i == 0 && s.killed > 0 && s.now-s.killed < calmTime {
+		s.res.AtRoot++
 	}
 }
 
@@ -265,10 +278,11 @@ func (s *sim) step(i int32, ev tree.Event) {
 	n := s.nodes[i]
 	s.mix(uint64(s.now))
 	s.mix(uint64(i))
-	for _, a := range n.peer.Step(epoch.Add(s.now), ev) {
+	p := n.peer // which a node that leaves gives up
+	for _, a := range p.Step(epoch.Add(s.now), ev) {
 		s.do(i, a)
 	}
-	if d := n.peer.Deadline(); !d.IsZero() {
+	if d := p.Deadline(); !d.IsZero() {
 		t := max(d.Sub(epoch), s.now)
 		if n.wake == 0 || t < n.wake {
 			n.wake = t
@@ -286,12 +300,15 @@ func (s *sim) do(i int32, a tree.Action) {
 			n.offers = make(map[tree.OfferID]*attempt)
 		}
 		n.offers[a.Offer] = &attempt{joiner: i}
-		o := tree.Offer{ID: a.Offer, Joiner: n.id, Purpose: a.Purpose, Below: a.Below, Slots: a.Slots, Avoid: a.Avoid, Raw: offerBytes}
+		o := tree.Offer{ID: a.Offer, Joiner: n.id, Purpose: a.Purpose, Below: a.Below, Slots: a.Slots, Avoid: a.Avoid, Reach: a.Reach, Up: a.Up, Raw: offerBytes}
 		if a.Via != "" {
 			s.sendControl(i, index(a.Via), tree.HandUp{Deepest: a.Deepest, Offer: o})
 			return
 		}
 		s.res.Offers++
+		if !n.joined {
+			s.res.Asks++
+		}
 		to := index(a.To.Node)
 		s.at(s.now+s.signal(), item{kind: offerTo, node: to, from: i, ev: tree.OfferReceived{Offer: o}})
 	case tree.DropOffer:
@@ -309,11 +326,13 @@ func (s *sim) do(i int32, a tree.Action) {
 		} else {
 			s.at(s.now+s.signal(), item{kind: answerTo, node: j, from: i, ev: ans})
 		}
-		if a.Verdict == tree.Accepted && n.links[j] != nil {
+		if a.Verdict == tree.Accepted && n.linkTo(j) != nil {
 			s.at(s.now, item{kind: event, node: i, ev: tree.LinkUp{Peer: a.Offer.Joiner}})
 		}
 	case tree.OpenAnswer:
-		ans := s.replies[binary.BigEndian.Uint32(a.Raw)]
+		k := binary.BigEndian.Uint32(a.Raw)
+		ans := s.replies[k]
+		delete(s.replies, k)
 		s.at(s.now, item{kind: answerTo, node: i, from: index(ans.From), ev: ans})
 	case tree.Send:
 		s.sendControl(i, index(a.To), a.Message)
@@ -338,11 +357,13 @@ func (s *sim) do(i int32, a tree.Action) {
 		s.mixAction(7, a.Child, 0)
 		if c := index(a.Child); !slices.Contains(n.serves, c) {
 			n.serves = append(n.serves, c)
+			n.version++
 		}
 	case tree.Unserve:
 		s.mixAction(8, a.Child, 0)
 		c := index(a.Child)
 		n.serves = slices.DeleteFunc(n.serves, func(x int32) bool { return x == c })
+		n.version++
 	case tree.Release:
 		s.mixAction(9, a.Peer, 0)
 		s.release(i, index(a.Peer))
@@ -350,9 +371,9 @@ func (s *sim) do(i int32, a tree.Action) {
 		s.mixAction(10, "", a.Head.Seq)
 		s.res.Heads++
 		s.head = &a.Head
-		for j := range s.nodes {
-			if m := s.nodes[j]; m.alive && m.watch.Heads && !s.cut(i, int32(j)) {
-				s.at(s.now+s.signal(), item{kind: event, node: int32(j), ev: tree.HeadSeen(a)})
+		for _, j := range s.alive() {
+			if m := s.nodes[j]; m.alive && m.watch.Heads && !s.cut(i, j) {
+				s.at(s.now+s.signal(), item{kind: event, node: j, ev: tree.HeadSeen(a)})
 			}
 		}
 	case tree.Watch:
@@ -363,6 +384,7 @@ func (s *sim) do(i int32, a tree.Action) {
 		n.watch = a
 	case tree.Left:
 		n.alive = false
+		n.version++
 		s.gone(i)
 	}
 }
@@ -377,6 +399,17 @@ func boolInt(b bool) int {
 // mix is FNV-1a, a word at a time.
 func (s *sim) mix(x uint64) { s.hash = (s.hash ^ x) * 1099511628211 }
 
+// mixBytes takes all of b.
+func (s *sim) mixBytes(b []byte) {
+	for len(b) >= 8 {
+		s.mix(binary.BigEndian.Uint64(b))
+		b = b[8:]
+	}
+	for _, x := range b {
+		s.mix(uint64(x))
+	}
+}
+
 func (s *sim) mixAction(kind uint64, who tree.NodeID, x uint64) {
 	s.mix(kind)
 	if who != "" {
@@ -385,10 +418,24 @@ func (s *sim) mixAction(kind uint64, who tree.NodeID, x uint64) {
 	s.mix(x)
 }
 
+// delays are those that the nodes reckon, sorted.
+func (s *sim) delays() (out Times) {
+	for _, i := range s.alive() {
+		if n := s.nodes[i]; n.alive {
+			if v := n.peer.View(); v.Attached && v.PathDelay != nil {
+				out = append(out, *v.PathDelay)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 func (s *sim) finish() {
 	s.round++
+	s.res.Delay = s.delays()
 	depth := map[int]int{}
-	for i := range s.nodes {
+	for _, i := range s.alive() {
 		n := s.nodes[i]
 		if !n.alive {
 			continue
@@ -398,7 +445,7 @@ func (s *sim) finish() {
 		if n.joined && n.since != 0 {
 			s.res.Lacking++
 		}
-		if !s.flows(int32(i)) {
+		if !s.flows(i) {
 			continue
 		}
 		s.res.Attached++
@@ -410,17 +457,14 @@ func (s *sim) finish() {
 		if v.Backup != "" {
 			s.res.Backed++
 		}
-		if v.PathDelay != nil {
-			s.res.Delay = append(s.res.Delay, *v.PathDelay)
-		}
 		depth[v.Layer]++
 	}
 	for l := 0; len(depth) > 0; l++ {
 		s.res.Layers = append(s.res.Layers, depth[l])
 		delete(depth, l)
 	}
-	slices.Sort(s.res.Delay)
 	slices.Sort(s.res.Join)
+	slices.Sort(s.res.Flash)
 	slices.Sort(s.res.Orphans)
 	slices.Sort(s.res.Below)
 	s.res.Hash = s.hash

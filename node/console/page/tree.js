@@ -28,6 +28,8 @@ export function drawTree(chart) {
   const total = Math.max(counts.reduce((a, b) => a + b, 0), known.length);
   document.getElementById("layers").textContent = total === 0 ? "nobody is in the tree yet"
     : `${total} ${total === 1 ? "node" : "nodes"} in ${counts.length > 1 ? `${counts.length} layers` : "one layer"}: ${counts.join(" + ") || total}`;
+  svg.closest("section").classList.toggle("nobody", total === 0);
+  svg.closest("section").classList.toggle("sums", total > most);
   const items = total > most ? sums(counts) : places(known, counts);
   const keys = new Set(items.map(i => i.key));
   for (const [key, s] of shown) if (!keys.has(key)) remove(key, s);
@@ -56,7 +58,7 @@ function places(known, counts) {
   const items = [];
   const stand = (n, from, parent) => {
     const space = n.leaves * slot;
-    const item = { key: n.peer, node: n, x: from + space / 2, y: y(n.layer) + (n.kids.length ? 0 : items.length % 3 * shift), parent,
+    const item = { key: n.peer, node: n, layer: n.layer, x: from + space / 2, y: y(n.layer) + (n.kids.length ? 0 : items.length % 3 * shift), parent,
       r: Math.max(2.5, Math.min(5 + 2.2 * n.kids.length + (n.children > n.kids.length ? 3 : 0), space * .42, 17)) };
     item.label = n.layer === 0 ? "speaker" : n.self ? "this node" : space > 56 && !n.kids.length ? short(n.peer) : "";
     items.push(item);
@@ -199,7 +201,7 @@ svg.addEventListener("keydown", e => {
   const at = shown.get(focused)?.item;
   if (!at) return;
   const items = [...shown.values()].map(s => s.item);
-  const row = items.filter(i => i.y === at.y).sort((a, b) => a.x - b.x);
+  const row = items.filter(i => i.layer === at.layer).sort((a, b) => a.x - b.x);
   const beside = row[row.indexOf(at) + (e.key === "ArrowRight" ? 1 : -1)];
   const to = {
     ArrowUp: at.parent ?? items.find(i => i.layer === at.layer - 1),

@@ -6,7 +6,7 @@ export const ms = v => v == null ? "unknown" : v < 10 ? `${v.toFixed(1)} ms` : `
 export const share = v => `${(v * 100).toFixed(v < .1 ? 1 : 0)}%`;
 export const rate = bps => bps == null ? "unknown" : bps < 1e6 ? `${Math.round(bps / 1e3)} kbit/s` : `${(bps / 1e6).toFixed(2)} Mbit/s`;
 
-function element(tag, text, className) {
+export function element(tag, text, className) {
   const e = document.createElement(tag);
   if (text != null) e.textContent = text;
   if (className) e.className = className;
@@ -65,18 +65,19 @@ export function showListening(doc, stream, player) {
   const [value, why] = verdict(stream, p, player);
   meter("quality", value, value >= 75 ? "" : value >= 50 ? "fair" : "poor");
   say("verdict", why);
+  say("advice", stream?.verdict?.replace(/ \(hint: (.*)\)$/, ": $1") ?? ""); // what the node says of NATs and clocks
   const facts = [];
   if (stream) {
     facts.push(
       ["Layer", stream.layer ?? "not attached"],
       ["Latency", latency(stream, player)],
       ["Fed by", stream.role === "speaker" ? "this node speaks" : short(stream.parent)],
-      ["In reserve", stream.role === "speaker" ? "none needed" : stream.backup ? short(stream.backup) : "none"],
+      ...(stream.role === "speaker" ? [] : [["In reserve", stream.backup ? short(stream.backup) : "none"]]),
       ["Feeding", `${stream.slots.used} of ${stream.slots.max}${stream.subtree - 1 > stream.slots.used ? `, ${stream.subtree - 1} below` : ""}`],
       ["Uplink used", p ? rate(p.out) : "measuring …"],
       ["Stream", `${rate(sum(stream.tracks, t => t.bitrate_bps))} ${stream.tracks.map(t => t.codec).join(", ")}`],
       ["Lost", sum(stream.tracks, t => t.lost)],
-      ["Changes of parent", stream.switches],
+      ...(stream.role === "speaker" ? [] : [["Changes of parent", stream.switches]]),
     );
   }
   facts.push(["This node", short(doc.peer_id)], ["Peers known", doc.dht.connected]);
@@ -92,7 +93,7 @@ export function showListening(doc, stream, player) {
 
 function latency(stream, player) {
   const parts = [];
-  if (stream.path_delay_ms != null) parts.push(`${ms(stream.path_delay_ms)} to this node`);
+  if (stream.path_delay_ms != null && stream.role !== "speaker") parts.push(`${ms(stream.path_delay_ms)} to this node`);
   if (player?.delay != null) parts.push(`${ms(player.delay)} in this browser`);
   return parts.join(" + ") || "unknown";
 }

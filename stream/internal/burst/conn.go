@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/transport/v4"
@@ -11,41 +13,59 @@ import (
 
 const (
 	seenEvery = time.Second // how often pion is told that the other side lives
-	bulkAfter = 32          // media packets, then reads are made for bursts
-	bulkSize  = 1 << 16
+	maxLeft   = 256         // packets that wait for pion to read them
 )
 
 // route is where the connection sends.
 type route struct {
 	conn *conn
-	to   netip.AddrPort
-	name destination // to, as the system wants it
+	pion netip.AddrPort // the other side as pion knows it
+	to   netip.AddrPort // where it is now
+	name destination    // to, as the system wants it
 }
 
-// conn is one socket of a connection. pion's reading goroutine owns the reading part.
-type conn struct {
+// socket is what a conn has of the system.
+type socket struct {
 	transport.UDPConn
-	path *Path
-	udp  *net.UDPConn // nil: not the system's
-	out  sender
+	udp *net.UDPConn // nil: not the system's
+	out sender       // Path.sendMu guards it
+	in  batch
+}
 
-	media  int    // packets of it so far
-	bulk   []byte // read buffer, once there is enough of it
-	oob    []byte //
-	rest   []byte // of a read: not looked at yet
-	seg    int    // size of the packets in rest
+// conn is one socket of a connection, or what has taken its place. pion's reading
+// goroutine owns the reading part.
+type conn struct {
+	transport.UDPConn // as pion opened it; for what neither reads nor writes
+	path              *Path
+	sock              atomic.Pointer[socket]
+	closed            bool // Path.sendMu guards it
+
+	left   []datagram // pion's own, not read yet; in order
 	from   netip.AddrPort
-	now    time.Time // of the read
+	now    time.Time // of the last read
 	open   bool      // the receiver has got something since its last Flush
 	seen   bool      // something authentic came
 	seenAt time.Time
 }
 
+// datagram is one that has arrived for pion.
+type datagram struct {
+	b    []byte
+	from netip.AddrPort
+}
+
 func newConn(p *Path, c transport.UDPConn) *conn {
 	out := &conn{UDPConn: c, path: p}
-	if udp, ok := c.(*net.UDPConn); ok {
+	out.sock.Store(out.socket(c))
+	return out
+}
+
+func (c *conn) socket(s transport.UDPConn) *socket {
+	out := &socket{UDPConn: s}
+	if udp, ok := s.(*net.UDPConn); ok {
 		out.udp = udp
 		out.out.init(udp)
+		out.in.init(udp, c.take, c.pause)
 	}
 	return out
 }
@@ -53,10 +73,17 @@ func newConn(p *Path, c transport.UDPConn) *conn {
 // Close closes the socket.
 func (c *conn) Close() error {
 	c.path.sendMu.Lock()
-	c.out.close()
-	c.path.sendMu.Unlock()
-	return c.UDPConn.Close()
+	defer c.path.sendMu.Unlock()
+	c.closed = true
+	s := c.sock.Load()
+	s.out.close()
+	return s.Close()
 }
+
+// SetDeadline, SetReadDeadline and SetWriteDeadline are those of the socket in use.
+func (c *conn) SetDeadline(t time.Time) error      { return c.sock.Load().SetDeadline(t) }
+func (c *conn) SetReadDeadline(t time.Time) error  { return c.sock.Load().SetReadDeadline(t) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.sock.Load().SetWriteDeadline(t) }
 
 // isMedia tells RTP from STUN, DTLS and RTCP (RFC 7983; RFC 5761, section 4).
 func isMedia(b []byte) bool {
@@ -65,66 +92,72 @@ func isMedia(b []byte) bool {
 
 // ReadFromAddrPort gives pion what is pion's.
 func (c *conn) ReadFromAddrPort(b []byte) (int, netip.AddrPort, error) {
-	mine := c.path.receiver != nil
 	for {
-		for len(c.rest) > 0 {
-			pkt := c.rest[:min(c.seg, len(c.rest))]
-			c.rest = c.rest[len(pkt):]
-			if mine && isMedia(pkt) && c.path.Ready() {
-				c.media++
-				if c.path.open(pkt, c.now) {
-					c.open, c.seen = true, true
-				}
-				continue
-			}
-			c.flush()
-			return copy(b, pkt), c.from, nil
+		if len(c.left) > 0 {
+			d := c.left[0]
+			c.left[0] = datagram{}
+			c.left = c.left[1:]
+			return copy(b, d.b), c.path.known(c, d.from), nil
 		}
-		c.flush()
 		if c.seen && c.now.Sub(c.seenAt) >= seenEvery {
 			c.seen, c.seenAt = false, c.now
 			// An empty packet: ICE notes who lives, and nobody above does anything with it.
-			return 0, c.from, nil
+			return 0, c.path.known(c, c.from), nil
 		}
-		if err := c.read(b); err != nil {
+		s := c.sock.Load()
+		ok, err := s.in.read()
+		if !ok {
+			err = c.readOne(s, b)
+		}
+		if err != nil && c.sock.Load() == s { // else another has taken its place
 			return 0, netip.AddrPort{}, err
 		}
 	}
 }
 
-func (c *conn) flush() {
+// take sorts what has been read together: media is opened at once, the rest is pion's.
+func (c *conn) take(b []byte, size int, from netip.AddrPort, now time.Time) {
+	c.now = now
+	mine := c.path.receiver != nil
+	for len(b) > 0 {
+		pkt := b[:min(size, len(b))]
+		b = b[len(pkt):]
+		if mine && isMedia(pkt) && c.path.Ready() {
+			if c.path.open(c, pkt, from, now) {
+				c.open, c.seen, c.from = true, true, from
+			}
+		} else if len(c.left) < maxLeft {
+			c.left = append(c.left, datagram{slices.Clone(pkt), from})
+		}
+	}
+}
+
+// pause ends a run of reads: the receiver may go on with what it got.
+func (c *conn) pause() {
 	if c.open {
 		c.open = false
 		c.path.flushed()
 	}
 }
 
-// read waits for what comes next, in b while the connection carries little.
-func (c *conn) read(b []byte) (err error) {
-	if c.bulk == nil && c.media >= bulkAfter && c.udp != nil && enableGRO(c.udp) {
-		c.bulk, c.oob = make([]byte, bulkSize), make([]byte, oobSize)
-	}
-	var n, k int
-	in := b
-	switch {
-	case c.bulk != nil:
-		in = c.bulk
-		n, k, _, c.from, err = c.udp.ReadMsgUDPAddrPort(in, c.oob)
-	case c.udp != nil:
-		n, c.from, err = c.udp.ReadFromUDPAddrPort(in)
-	default:
+// readOne waits for a datagram where batches can't be read.
+func (c *conn) readOne(s *socket, b []byte) (err error) {
+	var n int
+	var from netip.AddrPort
+	if s.udp != nil {
+		n, from, err = s.udp.ReadFromUDPAddrPort(b)
+	} else {
 		var a net.Addr
-		n, a, err = c.UDPConn.ReadFrom(in)
+		n, a, err = s.ReadFrom(b)
 		if u, ok := a.(*net.UDPAddr); ok {
-			c.from = u.AddrPort()
+			from = u.AddrPort()
 		}
 	}
 	if err != nil {
 		return err
 	}
-	c.rest, c.seg = in[:n], segmentSize(c.oob[:k], n)
-	c.from = netip.AddrPortFrom(c.from.Addr().Unmap(), c.from.Port())
-	c.now = time.Now()
+	c.take(b[:n], n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), time.Now())
+	c.pause()
 	return nil
 }
 
@@ -140,19 +173,22 @@ func (c *conn) ReadFrom(b []byte) (int, net.Addr, error) {
 // WriteToAddrPort sends a packet of pion's. It sends all but STUN over the pair of
 // addresses that it has chosen: media goes there too.
 func (c *conn) WriteToAddrPort(b []byte, to netip.AddrPort) (int, error) {
-	if len(b) > 0 && b[0] > 3 {
-		if r := c.path.route.Load(); r == nil || r.conn != c || r.to != to {
-			c.path.route.Store(&route{c, to, destinationOf(c.udp, to)})
-		}
+	s, r := c.sock.Load(), c.path.route.Load()
+	if len(b) > 0 && b[0] > 3 && (r == nil || r.conn != c || r.pion != to) {
+		r = &route{c, to, to, destinationOf(s.udp, to)}
+		c.path.route.Store(r)
 	}
-	return c.write(b, to)
+	if r != nil && r.conn == c && r.pion == to {
+		to = r.to
+	}
+	return s.write(b, to)
 }
 
-func (c *conn) write(b []byte, to netip.AddrPort) (int, error) {
-	if c.udp != nil {
-		return c.udp.WriteToUDPAddrPort(b, to)
+func (s *socket) write(b []byte, to netip.AddrPort) (int, error) {
+	if s.udp != nil {
+		return s.udp.WriteToUDPAddrPort(b, to)
 	}
-	return c.UDPConn.WriteTo(b, net.UDPAddrFromAddrPort(to))
+	return s.WriteTo(b, net.UDPAddrFromAddrPort(to))
 }
 
 // WriteTo is WriteToAddrPort for whoever does not know that.
@@ -166,20 +202,20 @@ func (c *conn) WriteTo(b []byte, to net.Addr) (int, error) {
 
 // sendRun sends packets of size bytes (the last may be shorter) to where r leads. False:
 // the socket's buffer is full, and waiting was not wanted.
-func (c *conn) sendRun(b []byte, size int, r *route, wait bool) bool {
+func (s *socket) sendRun(b []byte, size int, r *route, wait bool) bool {
 	if len(b) > size {
-		if done, full := c.out.send(b, size, r.name, wait); done || full {
+		if done, full := s.out.send(b, size, &r.name, wait); done || full {
 			return !full
 		}
 	}
 	for len(b) > 0 {
 		n := min(size, len(b))
-		done, full := c.out.send(b[:n], 0, r.name, wait)
+		done, full := s.out.send(b[:n], 0, &r.name, wait)
 		if full {
 			return false
 		}
 		if !done {
-			_, _ = c.write(b[:n], r.to) // what can't be sent is lost, as on any network
+			_, _ = s.write(b[:n], r.to) // what can't be sent is lost, as on any network
 		}
 		b = b[n:]
 	}

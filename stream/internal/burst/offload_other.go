@@ -5,14 +5,13 @@ package burst
 import (
 	"net"
 	"net/netip"
+	"time"
 )
-
-const oobSize = 0
 
 // destination is not needed here: net sends.
 type destination struct{}
 
-func destinationOf(*net.UDPConn, netip.AddrPort) destination { return destination{} }
+func destinationOf(*net.UDPConn, netip.AddrPort) (d destination) { return d }
 
 // sender is a way past net, which this system lacks.
 type sender struct{}
@@ -21,8 +20,13 @@ func (*sender) init(*net.UDPConn) {}
 
 func (*sender) close() {}
 
-func (*sender) send([]byte, int, destination, bool) (done, full bool) { return false, false }
+func (*sender) send([]byte, int, *destination, bool) (done, full bool) { return false, false }
 
-func enableGRO(*net.UDPConn) bool { return false }
+// batch is the same for receiving.
+type batch struct{}
+
+func (*batch) init(*net.UDPConn, func([]byte, int, netip.AddrPort, time.Time), func()) {}
+
+func (*batch) read() (ok bool, err error) { return false, nil }
 
 func segmentSize(_ []byte, n int) int { return n }

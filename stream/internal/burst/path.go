@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,8 @@ type Path struct {
 	recvMu sync.Mutex // guards what follows
 	opener *srtp.Context
 	inHead rtp.Header
+	newest uint16 // sequence number of what came
+	heard  bool   // something came
 
 	sendMu sync.Mutex // guards all below
 	sealer *srtp.Context
@@ -99,8 +102,9 @@ func (p *Path) Start(pc *webrtc.PeerConnection, client bool) error {
 // Ready reports whether Start went well: packets may be sent.
 func (p *Path) Ready() bool { return p.ready.Load() }
 
-// open decrypts an arriving packet and hands it on. False: not authentic, or seen before.
-func (p *Path) open(b []byte, now time.Time) bool {
+// open decrypts a packet that c has read and hands it on. False: not authentic, or seen
+// before.
+func (p *Path) open(c *conn, b []byte, from netip.AddrPort, now time.Time) bool {
 	p.recvMu.Lock()
 	defer p.recvMu.Unlock()
 	if len(b) > maxPacket {
@@ -110,6 +114,7 @@ func (p *Path) open(b []byte, now time.Time) bool {
 	if err != nil {
 		return false
 	}
+	p.follow(c, from, p.inHead.SequenceNumber)
 	p.receiver.Packet(out, now)
 	return true
 }

@@ -89,7 +89,7 @@ func (p *Path) send() {
 		for _, s := range b.sizes[i : i+n] {
 			size += s
 		}
-		b.full = !r.conn.sendRun(b.buf[at:at+size], b.sizes[i], r, b.wait)
+		b.full = !r.conn.sock.Load().sendRun(b.buf[at:at+size], b.sizes[i], r, b.wait)
 		i, at = i+n, at+size
 	}
 	b.buf, b.sizes = b.buf[:0], b.sizes[:0]

@@ -1,7 +1,6 @@
 package matrix
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -12,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -84,10 +82,7 @@ func newBench(t *testing.T) *bench {
 	mux := http.NewServeMux()
 	mux.Handle("/whip/", whip)
 	mux.Handle("/whep/", whep)
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, `<!doctype html><title>t</title><video id=video autoplay muted playsinline></video>`)
-	})
+	mux.HandleFunc("/", mediatest.Page)
 	b.web = httptest.NewServer(mux)
 	t.Cleanup(func() {
 		if err := errors.Join(whip.Close(), whep.Close(), b.rtsp.Close()); err != nil {
@@ -103,19 +98,7 @@ func (b *bench) url() string { return fmt.Sprintf("rtsp://%s/room", b.rtsp.Addr(
 // background runs a program until the test ends.
 func (b *bench) background(name string, args ...string) {
 	b.t.Helper()
-	cmd := exec.Command(need.Program(b.t, name), args...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if b.t.Failed() {
-			b.t.Logf("%s: %s", name, out.String())
-		}
-	})
+	mediatest.Background(b.t, need.Program(b.t, name), args...)
 }
 
 // encoders are ffmpeg's options for each codec.
@@ -192,23 +175,28 @@ func gstRTSP(b *bench, codec string) {
 		[]string{"!", "s.", "audiotestsrc", "is-live=true", "!", "audio/x-raw,rate=48000,channels=2", "!", "opusenc", "!", "s."})...)
 }
 
+// gstPayloaders are GStreamer's for each codec, behind its encoder.
+var gstPayloaders = map[string][]string{
+	"H264": {"!", "video/x-h264,profile=constrained-baseline", "!", "rtph264pay", "pt=96", "config-interval=-1", "aggregate-mode=zero-latency"},
+	"VP8":  {"!", "rtpvp8pay", "pt=96"},
+	"VP9":  {"!", "rtpvp9pay", "pt=96"},
+}
+
+// gstWHIP publishes with webrtcbin, of which GStreamer's whipclientsink is made; more goes to
+// testdata/whip.py. It needs Debian's gstreamer1.0-nice, gir1.2-gst-plugins-bad-1.0 and python3-gi, which
+// scripts/setup does not install.
+func gstWHIP(more ...string) input {
+	return func(b *bench, codec string) {
+		video := strings.Join(args(gstEncoders[codec], gstPayloaders[codec]), " ")
+		// Debian's own Python, which has the bindings.
+		b.background("/usr/bin/python3", args([]string{"testdata/whip.py", b.web.URL + "/whip/room", video}, more)...)
+	}
+}
+
 // chromiumWHIP publishes the fake camera.
 func chromiumWHIP(b *bench, codec string) {
 	page := browser.Open(b.t, b.web.URL)
-	browser.Eval[bool](page, `(async () => {
-		const pc = window.publisher = new RTCPeerConnection();
-		const media = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 320, height: 240, frameRate: 20}});
-		for (const track of media.getTracks()) {
-			const sender = pc.addTransceiver(track, {direction: 'sendonly', streams: [media]});
-			if (track.kind === 'video') sender.setCodecPreferences(RTCRtpSender.getCapabilities('video').codecs.filter(c =>
-				c.mimeType.toLowerCase() === 'video/`+strings.ToLower(codec)+`'));
-		}
-		await pc.setLocalDescription();
-		const res = await fetch('/whip/room', {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: pc.localDescription.sdp});
-		if (res.status !== 201) throw new Error(res.status + ' ' + await res.text());
-		await pc.setRemoteDescription({type: 'answer', sdp: await res.text()});
-		return true;
-	})()`)
+	browser.Eval[bool](page, mediatest.PublishJS(320, 240, 20, codec))
 }
 
 // An output takes the stream for some seconds and says what is wrong, or which words it was
@@ -218,18 +206,7 @@ type output func(b *bench, codec string) error
 // chromiumWHEP wants pictures to be shown.
 func chromiumWHEP(b *bench, _ string) error {
 	page := browser.Open(b.t, b.web.URL)
-	browser.Eval[bool](page, `(async () => {
-		const pc = window.viewer = new RTCPeerConnection();
-		for (const kind of ['audio', 'video']) pc.addTransceiver(kind, {direction: 'recvonly'});
-		const media = new MediaStream();
-		pc.ontrack = e => media.addTrack(e.track);
-		document.getElementById('video').srcObject = media;
-		await pc.setLocalDescription();
-		const res = await fetch('/whep/room', {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: pc.localDescription.sdp});
-		if (res.status !== 201) throw new Error(res.status + ' ' + await res.text());
-		await pc.setRemoteDescription({type: 'answer', sdp: await res.text()});
-		return true;
-	})()`)
+	browser.Eval[bool](page, mediatest.WatchJS)
 	page.WaitFor(10*time.Second, `document.getElementById('video').videoWidth > 0`)
 	before := browser.Eval[int](page, decodedJS)
 	browser.Eval[bool](page, fmt.Sprintf(`new Promise(r => setTimeout(() => r(true), %d))`, seconds()*1000))
@@ -363,18 +340,33 @@ func record(ext string) output {
 	}
 }
 
+// extent is how much of a row of the matrix is run.
+type extent int
+
+const (
+	whole   extent = iota
+	brief          // only the outputs that take it apart themselves: much like another row
+	nothing        // what it needs is not always there
+)
+
 var inputs = []struct {
 	name   string
 	run    input
 	codecs string
+	most   extent // without -long
 }{
-	{"clip", clip, "H264"},
-	{"file.mp4", file("mp4"), "H264 VP9 AV1"},
-	{"file.mkv", file("mkv"), "H264 VP8 VP9 AV1"},
-	{"RTSP-TCP-from-ffmpeg", ffmpegRTSP("tcp"), "H264 VP8 VP9"},
-	{"RTSP-UDP-from-ffmpeg", ffmpegRTSP("udp"), "H264 VP8"},
-	{"RTSP-from-GStreamer", gstRTSP, "H264 VP8 VP9"},
-	{"WHIP-from-Chromium", chromiumWHIP, "H264 VP8 VP9 AV1"},
+	{"clip", clip, "H264", whole},
+	{"file.mp4", file("mp4"), "H264 VP9 AV1", whole},
+	{"file.mkv", file("mkv"), "H264 VP8 VP9 AV1", whole},
+	{"file.webm", file("webm"), "VP8 VP9 AV1", brief},
+	{"file.ts", file("ts"), "H264", brief},
+	{"RTSP-TCP-from-ffmpeg", ffmpegRTSP("tcp"), "H264 VP8 VP9", whole},
+	{"RTSP-UDP-from-ffmpeg", ffmpegRTSP("udp"), "H264 VP8", whole},
+	{"RTSP-from-GStreamer", gstRTSP, "H264 VP8 VP9", whole},
+	{"RTSP-from-gortsplib", gortsplibPublishes, "AV1", whole},
+	{"WHIP-from-Chromium", chromiumWHIP, "H264 VP8 VP9 AV1", whole},
+	{"WHIP-from-GStreamer", gstWHIP(), "H264 VP8 VP9", nothing},
+	{"WHIP-from-GStreamer-trickled", gstWHIP("trickle"), "H264", nothing},
 }
 
 var outputs = []struct {
@@ -395,10 +387,13 @@ var outputs = []struct {
 	{"recording.webm", record("webm"), map[string]string{"H264": `WebM holds no H264, which this stream has (hint: use a name that ends in .mkv)`}, ""},
 }
 
+// briefOutputs start no program but ffmpeg, on the recording.
+const briefOutputs = "RTSP-to-gortsplib recording.mkv"
+
 // Every input, with every codec that it can bring, to every output; with -short one input.
 func TestMatrix(t *testing.T) {
 	for _, in := range inputs {
-		if testing.Short() && in.name != "file.mp4" {
+		if testing.Short() && in.name != "file.mp4" || in.most == nothing && !*long {
 			continue
 		}
 		for codec := range strings.FieldsSeq(in.codecs) {
@@ -412,7 +407,7 @@ func TestMatrix(t *testing.T) {
 				decodable(t, h, s)
 				var wg sync.WaitGroup
 				for _, out := range outputs {
-					if strings.Contains(out.unable, codec) {
+					if strings.Contains(out.unable, codec) || in.most == brief && !*long && !strings.Contains(briefOutputs, out.name) {
 						continue
 					}
 					cell := func() {

@@ -127,6 +127,24 @@ func Run(t testing.TB, limit time.Duration, program string, args ...string) (out
 	return buf.String(), err == nil
 }
 
+// Background runs a program until the test ends, and shows what it said if that fails.
+func Background(t testing.TB, program string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s: %s", program, out.String())
+		}
+	})
+}
+
 // Sync measures how far sound is behind the picture in what ffmpeg decodes of the test
 // clip: its beeps begin where its groups do, at each whole second. args name the input.
 func Sync(t testing.TB, ffmpeg string, length time.Duration, args ...string) time.Duration {

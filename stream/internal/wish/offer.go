@@ -40,12 +40,23 @@ func ParseOffer(text string) (*Offer, error) {
 		return nil, fmt.Errorf("there are more than %d media sections in it", maxSections)
 	}
 	o := &Offer{SDP: text}
+	bundled := false
 	for _, m := range d.MediaDescriptions {
 		kind := m.MediaName.Media
+		if _, only := m.Attribute("bundle-only"); only && m.MediaName.Port.Value == 0 {
+			m.MediaName.Port.Value, bundled = 9, true // not refused, but without a port of its own: RFC 9143, section 6
+		}
 		if (kind != "audio" && kind != "video") || m.MediaName.Port.Value == 0 {
 			continue
 		}
 		o.Medias = append(o.Medias, Media{Kind: kind, Codecs: codecs(kind, m)})
+	}
+	if bundled {
+		again, err := d.Marshal()
+		if err != nil {
+			return nil, err
+		}
+		o.SDP = string(again)
 	}
 	return o, nil
 }

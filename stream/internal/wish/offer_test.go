@@ -1,6 +1,8 @@
 package wish
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -54,8 +56,44 @@ func TestFragment(t *testing.T) {
 	}
 }
 
+// captured are the offers of testdata/offers.
+func captured(t testing.TB) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/offers/*.sdp")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no offers", err)
+	}
+	all := map[string]string{}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[strings.TrimSuffix(filepath.Base(file), ".sdp")] = strings.ReplaceAll(string(b), "{candidates}\n", "a=candidate:1 1 UDP 2015363327 192.0.2.2 34817 typ host\n")
+	}
+	return all
+}
+
+// Every program's offer has one picture and one sound that can be taken.
+func TestCapturedOffers(t *testing.T) {
+	for name, text := range captured(t) {
+		o, err := ParseOffer(text)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		_, opus := o.Opus()
+		if o.Count("audio") != 1 || o.Count("video") != 1 || !opus {
+			t.Errorf("%s: %d audio, %d video, opus %v", name, o.Count("audio"), o.Count("video"), opus)
+		}
+	}
+}
+
 func FuzzOffer(f *testing.F) {
 	f.Add(chromium)
+	for _, text := range captured(f) {
+		f.Add(text)
+	}
 	f.Fuzz(func(_ *testing.T, text string) {
 		fr, _ := parseFragment(text)
 		answerFragment(fr.into(text))
@@ -68,6 +106,11 @@ func FuzzOffer(f *testing.F) {
 
 func FuzzFragment(f *testing.F) {
 	f.Add("a=mid:0\r\na=candidate:1 1 udp 1 1.2.3.4 5 typ host\r\n")
+	f.Add("a=ice-ufrag:STkJ\r\na=ice-pwd:90TWb9sebIh1VxjnEKOuA76b\r\na=group:BUNDLE 0 1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n" +
+		"a=candidate:3 1 TCP 1010827519 192.0.2.2 55887 typ host tcptype passive\r\na=end-of-candidates\r\n")
+	for _, text := range captured(f) {
+		f.Add(text)
+	}
 	f.Fuzz(func(_ *testing.T, text string) { _, _ = parseFragment(text) })
 }
 
@@ -82,6 +125,7 @@ func TestTakeHighest(t *testing.T) {
 		{"1 send pt=96;max-width=320;max-height=180|2 send max-width=1280;max-height=720|3 send max-width=640;max-height=360", "send 1;2;3", "", "2"},
 		{"only send", "send only", "", "only"},
 		{"a send|b send", "recv x send a,b;b", "", "b"},
+		{"a send| ", "send a", "", "a"},
 		{"a send", "", "", ""},
 		{"", "send a;b", "", ""},
 	} {

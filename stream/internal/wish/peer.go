@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +25,12 @@ const (
 	connectWait = 15 * time.Second
 	// gatherWait caps gathering: there are host candidates only.
 	gatherWait = 2 * time.Second
+	// disconnectedWait is how long nothing has come from a browser that counts as disconnected.
+	disconnectedWait = 5 * time.Second
+	// silentWait is how long a publisher may be silent until it is given up.
+	silentWait = 15 * time.Second
+	// stalledWait is the same for a viewer: a laptop that was closed for a moment goes on.
+	stalledWait = 40 * time.Second
 )
 
 // PeerConfig for NewPeer.
@@ -132,7 +139,11 @@ func newAPI(cfg PeerConfig) (*webrtc.API, error) {
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetHostAcceptanceMinWait(0)
 	s.SetPrflxAcceptanceMinWait(0) // a browser hides its addresses, so it is found as prflx
-	s.SetICETimeouts(5*time.Second, 10*time.Second, 2*time.Second)
+	patience := stalledWait
+	if cfg.Receive {
+		patience = silentWait
+	}
+	s.SetICETimeouts(disconnectedWait, patience-disconnectedWait, 2*time.Second)
 	s.SetDTLSInsecureSkipHelloVerify(true)
 	// GCM costs a seventh of what CM with SHA-1 costs; the latter is for old browsers.
 	s.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AEAD_AES_256_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
@@ -165,8 +176,8 @@ func (p *Peer) RemoteUfrag() string {
 // Answer makes the answer, with every candidate in it.
 func (p *Peer) Answer(ctx context.Context) (string, error) {
 	answer, err := p.CreateAnswer(nil)
-	if err != nil {
-		return "", err
+	if err != nil { // the offer was parsed, and cannot be answered
+		return "", Errorf(http.StatusBadRequest, "bad offer: %w", err)
 	}
 	gathered := webrtc.GatheringCompletePromise(p.PeerConnection)
 	if err := p.SetLocalDescription(answer); err != nil {

@@ -31,8 +31,10 @@ func (o *Offer) TakeHighest(program string) (rid string) {
 	var out strings.Builder
 	for line := range strings.Lines(o.SDP) {
 		v := strings.TrimSpace(line)
-		if id, ok := strings.CutPrefix(v, "a=rid:"); ok && strings.Fields(id + " ")[0] != rid {
-			continue
+		if v, ok := strings.CutPrefix(v, "a=rid:"); ok {
+			if f := strings.Fields(v); len(f) == 0 || f[0] != rid {
+				continue
+			}
 		}
 		if strings.HasPrefix(v, "a=simulcast:") {
 			line = "a=simulcast:send " + rid + "\r\n"

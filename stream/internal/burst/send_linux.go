@@ -5,38 +5,48 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	oobSize    = 64      // room for the control messages of a read
 	sendBuffer = 4 << 20 // bytes; the kernel grants net.core.wmem_max
 	roomWait   = 100     // ms for room in the send buffer
 )
 
-// destination is an address for sendmsg; nil: net has to send there.
-type destination = unix.Sockaddr
+// destination is an address as the kernel wants it; size 0: net has to send there.
+type destination struct {
+	name unix.RawSockaddrInet6 // or the smaller one for IPv4
+	size uint32
+}
 
-func destinationOf(c *net.UDPConn, to netip.AddrPort) destination {
+func destinationOf(c *net.UDPConn, to netip.AddrPort) (d destination) {
 	if c == nil {
-		return nil
+		return d
 	}
+	// Both kinds of address have the port at the same place, in the network's order.
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&d.name.Port))[:], to.Port())
 	if local, ok := c.LocalAddr().(*net.UDPAddr); ok && local.IP.To4() != nil {
 		if a := to.Addr().Unmap(); a.Is4() {
-			return &unix.SockaddrInet4{Port: int(to.Port()), Addr: a.As4()}
+			v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(&d.name))
+			v4.Family, v4.Addr = unix.AF_INET, a.As4()
+			d.size = unix.SizeofSockaddrInet4
 		}
-		return nil
+		return d
 	}
-	out := &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
 	if zone := to.Addr().Zone(); zone != "" {
 		i, err := net.InterfaceByName(zone)
 		if err != nil {
-			return nil
+			return d
 		}
-		out.ZoneId = uint32(i.Index)
+		d.name.Scope_id = uint32(i.Index)
 	}
-	return out
+	d.name.Family, d.name.Addr = unix.AF_INET6, to.Addr().As16()
+	d.size = unix.SizeofSockaddrInet6
+	return d
 }
 
 // sender sends from a socket's address through a socket of its own: segmented
@@ -47,10 +57,18 @@ func destinationOf(c *net.UDPConn, to netip.AddrPort) destination {
 type sender struct {
 	fd       int // 0: none, net has to send
 	segments bool
-	space    [24]byte
+	to       destination
+	vec      unix.Iovec
+	space    [24]byte // the control message
+	msg      unix.Msghdr
 }
 
 func (s *sender) init(c *net.UDPConn) {
+	if a, ok := c.LocalAddr().(*net.UDPAddr); ok && a.IP.IsUnspecified() {
+		// Those are pion's for what STUN tells. Connected to itself, the second socket would
+		// send from 127.0.0.1, which leads nowhere.
+		return
+	}
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return
@@ -110,20 +128,15 @@ func twin(fd int) (_ int, err error) {
 
 // send sends b, in segments of size unless that is 0. Not done: net has to send it,
 // packet by packet. full: the socket's buffer is, and waiting was not wanted.
-func (s *sender) send(b []byte, size int, to destination, wait bool) (done, full bool) {
-	if s.fd == 0 || to == nil || size > 0 && !s.segments {
+func (s *sender) send(b []byte, size int, to *destination, wait bool) (done, full bool) {
+	if s.fd == 0 || to.size == 0 || size > 0 && !s.segments {
 		return false, false
 	}
-	var oob []byte
-	if size > 0 {
-		binary.NativeEndian.PutUint16(s.space[16:], uint16(size))
-		oob = s.space[:unix.CmsgSpace(2)]
-	}
-	_, err := unix.SendmsgN(s.fd, b, oob, to, 0)
+	err := s.sendmsg(b, size, to)
 	if err == unix.EAGAIN && wait {
 		// A narrow uplink: rare enough to hold a thread for it.
 		if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}, roomWait); n > 0 {
-			_, err = unix.SendmsgN(s.fd, b, oob, to, 0)
+			err = s.sendmsg(b, size, to)
 		}
 	}
 	switch err {
@@ -138,35 +151,23 @@ func (s *sender) send(b []byte, size int, to destination, wait bool) (done, full
 	return true, false // what else went wrong is loss, as on any network
 }
 
-// enableGRO makes the kernel hand over a burst in one read (UDP_GRO, Linux 5.0).
-func enableGRO(c *net.UDPConn) bool {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return false
+// sendmsg is one system call that does not wait. Go's scheduler is not told of it
+// (RawSyscall): that would wake its watcher of system calls (sysmon) with each burst,
+// which then looks every 20 µs whether the call has ended.
+func (s *sender) sendmsg(b []byte, size int, to *destination) syscall.Errno {
+	// The kernel's structures lie in s, on the heap: nothing moves them.
+	s.to = *to
+	s.vec.Base = unsafe.SliceData(b)
+	s.vec.SetLen(len(b))
+	s.msg = unix.Msghdr{Name: (*byte)(unsafe.Pointer(&s.to.name)), Namelen: s.to.size, Iov: &s.vec}
+	s.msg.SetIovlen(1)
+	if size > 0 {
+		binary.NativeEndian.PutUint16(s.space[16:], uint16(size))
+		s.msg.Control = &s.space[0]
+		s.msg.SetControllen(unix.CmsgSpace(2))
 	}
-	var opt error
-	err = raw.Control(func(fd uintptr) { opt = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 1) })
-	return err == nil && opt == nil
-}
-
-// segmentSize is the size of the packets in a read of n bytes.
-func segmentSize(oob []byte, n int) int {
-	for len(oob) >= unix.SizeofCmsghdr {
-		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
-		if err != nil {
-			break
-		}
-		if h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 2 {
-			// An int in newer kernels, 16 bits in the first ones: equal on little-endian.
-			size := int(binary.NativeEndian.Uint16(data))
-			if len(data) >= 4 {
-				size = int(binary.NativeEndian.Uint32(data))
-			}
-			if size > 0 {
-				return size
-			}
-		}
-		oob = rest
-	}
-	return n
+	_, _, err := syscall.RawSyscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.msg)), 0)
+	runtime.KeepAlive(b)
+	s.vec.Base = nil
+	return err
 }
