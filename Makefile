@@ -11,15 +11,16 @@ SHELL := bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD  = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# A test that fails is run once more, alone, and what it said the first time is printed: on
+# two shared cores one in some thousand runs finds the machine elsewhere. "2 runs, 1 failures"
+# in the output is a defect to be traced, of the test or of the product.
+GOTEST   = go run gotest.tools/gotestsum@v1.13.0 --format pkgname-and-test-fails --hide-summary skipped --rerun-fails=1 --rerun-fails-max-failures 5
 
 # Packages whose tests start processes, browsers or containers, and watch the clock:
 # nothing else runs beside them, and two at a time: they wait more than they work.
 SCENARIOS = ./internal/e2e ./internal/browser ./stream/internal/matrix ./internal/docker
-# Packages light enough for the race detector in every run. TestForgingRelay closes both
-# ends of links in one instant: under the detector's other scheduling pion then waits with
-# a lock held, which stops a bubble (internal/vnet Run).
+# Packages light enough for the race detector in every run.
 RACE = ./tree ./stream/... ./node/home
-NORACE = ^TestForgingRelay$$
 UNIT = $(shell go list ./... | grep -v -e /internal/browser -e /internal/matrix -e /internal/e2e -e /internal/docker)
 
 build: ## bin/wfnode, static
@@ -41,11 +42,11 @@ lint: ## gofmt, vet, staticcheck
 
 unit: ## unit tests and virtual time
 	@echo "== unit"
-	@time go test -timeout 5m $(UNIT)
+	@time $(GOTEST) --packages "$(UNIT)" -- -timeout 5m
 
 race: ## the light packages under the race detector
 	@echo "== race"
-	@time go test -race -short -timeout 5m -skip '$(NORACE)' $(RACE)
+	@time $(GOTEST) --packages "$(RACE)" -- -race -short -timeout 5m
 
 ifdef NAME
 scenario: image ## NAME=churn|partition|nat|flashcrowd|volunteer-dies in 20 containers; without NAME the tests with browser, processes, containers
@@ -53,7 +54,7 @@ scenario: image ## NAME=churn|partition|nat|flashcrowd|volunteer-dies in 20 cont
 else
 scenario: build
 	@echo "== scenario"
-	@time go test -p 2 -count 1 -timeout 12m $(SCENARIOS)
+	@time $(GOTEST) --packages "$(SCENARIOS)" -- -p 2 -count 1 -timeout 12m
 endif
 
 FUZZTIME ?= 10s

@@ -54,7 +54,7 @@ func BenchmarkArrived(b *testing.B) {
 
 // BenchmarkRepair is a packet that is wanted, found to be due, and paid for.
 func BenchmarkRepair(b *testing.B) {
-	r := repairs{recent: map[repairKey]time.Time{}}
+	r := newRepairs()
 	now := time.Unix(0, 0)
 	var sent stream.Marks
 	b.ReportAllocs()
@@ -64,7 +64,7 @@ func BenchmarkRepair(b *testing.B) {
 		if k, ok := r.peek(now); !ok || k.number != n {
 			b.Fatalf("number %d is not next", n)
 		}
-		r.pop()
+		r.pop(now)
 		r.spend(packetSize, 300e3, now)
 	}
 }

@@ -180,7 +180,7 @@ func TestForgingRelay(t *testing.T) {
 				feed(t, nodes["forger"], nodes["speaker"], src.h, in)
 				f := newForger(t, nodes["forger"], in, out, forgeries(src.seal, nil)[name])
 				// It checks nothing, so it does not know which manifest its oldest group needs.
-				time.Sleep(time.Second)
+				time.Sleep(3 * time.Second)
 
 				relay, child := src.checking(key), src.checking(key)
 				if small > 0 {

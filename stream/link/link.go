@@ -240,8 +240,13 @@ func (l *Link) stepUp(now time.Time) time.Time {
 
 // pionsTurn is for a goroutine of pion that has just seen the other side's ABORT: it
 // wants a lock that closing holds for 200 ms, and with it all that asks the connection
-// for anything (in a synctest bubble for good).
-const pionsTurn = 500 * time.Microsecond
+// for anything (in a synctest bubble for good). The answering side takes longer, so that
+// an ABORT which follows a good-bye does not come at the very instant when the one who
+// heard the good-bye closes.
+const (
+	pionsTurn     = 500 * time.Microsecond
+	answerersTurn = 200 * time.Microsecond // more
+)
 
 // down reports the end and frees what the link holds. The event goes first: closing
 // what is below may take a moment.
@@ -250,7 +255,11 @@ func (l *Link) down() {
 	err := l.err
 	l.e.post(Event{Kind: Down, Link: l, Err: err})
 	l.mu.Unlock()
-	time.Sleep(pionsTurn)
+	turn := pionsTurn
+	if l.answers() {
+		turn += answerersTurn
+	}
+	time.Sleep(turn)
 	if err := l.pc.GracefulClose(); err != nil {
 		l.e.log.Debug("close link", "peer", l.Peer(), "err", err)
 	}

@@ -83,6 +83,7 @@ func (l *Link) settings() (*webrtc.SettingEngine, error) {
 	s.DetachDataChannels() // readControl
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.DisableActiveTCP(true)
+	s.DisableCloseByDTLS(true) // the end is down's: its close waits for pion's goroutines
 	s.SetIncludeLoopbackCandidate(e.cfg.Loopback)
 	s.SetHostAcceptanceMinWait(0)
 	s.SetSrflxAcceptanceMinWait(50 * time.Millisecond)
@@ -187,9 +188,7 @@ func (l *Link) equip() error {
 	l.pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
 		switch state {
 		case webrtc.PeerConnectionStateConnected:
-			// The answering side is the DTLS client (settings).
-			client := l.pc.LocalDescription().Type == webrtc.SDPTypeAnswer
-			if err := l.path.Start(l.pc, client); err != nil {
+			if err := l.path.Start(l.pc, l.answers()); err != nil { // its DTLS client (settings)
 				l.e.log.Warn("media goes the slow way", "err", err)
 			}
 			l.mu.Lock()
@@ -203,6 +202,12 @@ func (l *Link) equip() error {
 		}
 	})
 	return nil
+}
+
+// answers says whether this side answered the other's offer.
+func (l *Link) answers() bool {
+	d := l.pc.LocalDescription()
+	return d != nil && d.Type == webrtc.SDPTypeAnswer
 }
 
 // offer makes the local side of an offering link.

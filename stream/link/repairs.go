@@ -12,17 +12,13 @@ type repairKey struct {
 	number uint64
 }
 
-// wish is a packet that was wanted at some time.
-type wish struct {
-	repairKey
-	at time.Time
-}
-
-// repairs decides what of that which a child wants is sent again, and when. It is
-// arithmetic only.
+// repairs decides what of that which a child wants is sent again, and when. A packet waits
+// in it once, however often it is wanted: else what is sent twice would use up the share, more
+// would wait, and be wanted again. It is arithmetic only.
 type repairs struct {
-	pending []wish
-	recent  map[repairKey]time.Time // when it was last queued: repeated wants do not storm
+	pending []repairKey
+	wanted  map[repairKey]time.Time // of those pending: when last
+	left    map[repairKey]time.Time // when one was pending last: repeated wants do not storm
 	rate    meter
 	tokens  float64 // bytes that may be spent
 	at      time.Time
@@ -32,57 +28,83 @@ type repairs struct {
 const (
 	repairSpread = 64_000 // bytes a second that repairs leave with at least; else as fast as live
 	wantAge      = 500 * time.Millisecond
-	recentAge    = time.Second
-	maxRecent    = 2048
+	leftAge      = time.Second
+	maxLeft      = 2048
 	minRepeat    = 30 * time.Millisecond // the same packet is not sent again sooner, nor within one RTT
 )
+
+func newRepairs() repairs {
+	return repairs{wanted: map[repairKey]time.Time{}, left: map[repairKey]time.Time{}}
+}
 
 // want queues the packets of ranges that were sent before; floor and what is below it was
 // not sent.
 func (r *repairs) want(ranges []stream.Range, floor, sent stream.Marks, rtt time.Duration, now time.Time) {
-	if len(r.recent) > maxRecent {
-		for k, at := range r.recent {
-			if now.Sub(at) > recentAge {
-				delete(r.recent, k)
-			}
-		}
-		if len(r.recent) > maxRecent {
-			clear(r.recent)
-		}
-	}
+	r.forget(now)
 	budget := maxRepairs
 	for _, g := range ranges {
 		for n := max(g.From, floor[g.Track]); n < min(g.To, sent[g.Track]) && budget > 0; n++ {
 			k := repairKey{g.Track, n}
-			if at, ok := r.recent[k]; ok && now.Sub(at) < max(rtt, minRepeat) {
+			if _, waits := r.wanted[k]; waits {
+				r.wanted[k] = now
+				continue
+			}
+			if at, ok := r.left[k]; ok && now.Sub(at) < max(rtt, minRepeat) {
 				continue
 			}
 			budget--
-			r.recent[k] = now
-			r.pending = append(r.pending, wish{k, now})
+			r.wanted[k] = now
+			r.pending = append(r.pending, k)
 		}
 	}
-	r.pending = r.pending[max(0, len(r.pending)-maxRepairs):]
+	for len(r.pending) > maxRepairs {
+		r.drop()
+	}
+}
+
+// forget keeps left small.
+func (r *repairs) forget(now time.Time) {
+	if len(r.left) <= maxLeft {
+		return
+	}
+	for k, at := range r.left {
+		if now.Sub(at) > leftAge {
+			delete(r.left, k)
+		}
+	}
+	if len(r.left) > maxLeft {
+		clear(r.left)
+	}
 }
 
 func (r *repairs) clear() {
 	r.pending = nil
-	clear(r.recent)
+	clear(r.wanted)
+	clear(r.left)
 }
 
-// peek is what is next. What has waited for too long is dropped: it has been wanted again
-// since, or has come from elsewhere.
+// peek is what is next. What nobody has wanted for too long is dropped: it has come from
+// elsewhere.
 func (r *repairs) peek(now time.Time) (repairKey, bool) {
-	for len(r.pending) > 0 && now.Sub(r.pending[0].at) > wantAge {
-		r.pop()
+	for len(r.pending) > 0 && now.Sub(r.wanted[r.pending[0]]) > wantAge {
+		r.drop()
 	}
 	if len(r.pending) == 0 {
 		return repairKey{}, false
 	}
-	return r.pending[0].repairKey, true
+	return r.pending[0], true
 }
 
-func (r *repairs) pop() { r.pending = r.pending[1:] }
+// pop takes out what is next, because it is sent now.
+func (r *repairs) pop(now time.Time) {
+	r.left[r.pending[0]] = now
+	r.drop()
+}
+
+func (r *repairs) drop() {
+	delete(r.wanted, r.pending[0])
+	r.pending = r.pending[1:]
+}
 
 // allowed says from when on a packet may be sent.
 func (r *repairs) allowed(now time.Time) time.Time {

@@ -81,7 +81,7 @@ func (l *Link) Serve(h *stream.History) {
 		l: l, h: h, poke: make(chan struct{}, 1),
 		count:   l.streamLocked(h.ID()),
 		timer:   time.NewTimer(far),
-		repairs: repairs{recent: map[repairKey]time.Time{}},
+		repairs: newRepairs(),
 	}
 }
 
@@ -375,7 +375,7 @@ func (s *serving) repair(now time.Time, wait, lent bool) time.Time {
 		if at := s.repairs.allowed(now); at.After(now) {
 			return at
 		}
-		s.repairs.pop()
+		s.repairs.pop(now)
 		get := s.h.Get
 		if lent {
 			get, fresh = s.h.Vouched, 0

@@ -165,11 +165,11 @@ func TestRepairs(t *testing.T) {
 			if _, ok := r.peek(now); !ok {
 				return n
 			}
-			r.pop()
+			r.pop(now)
 			n++
 		}
 	}
-	fresh := func() *repairs { return &repairs{recent: map[repairKey]time.Time{}} }
+	fresh := func() *repairs { r := newRepairs(); return &r }
 
 	r := fresh()
 	r.want([]stream.Range{{Track: 1, From: 10, To: 30}}, stream.Marks{}, stream.Marks{1: 20}, 0, now)
@@ -188,9 +188,24 @@ func TestRepairs(t *testing.T) {
 	r = fresh()
 	for i := range uint64(20) {
 		r.want([]stream.Range{{Track: 1, From: i * 1000, To: i*1000 + 1000}}, stream.Marks{}, stream.Marks{1: 1 << 40}, 0, now)
-		if len(r.pending) > maxRepairs || len(r.recent) > maxRecent+maxRepairs {
-			t.Fatalf("%d pending, %d remembered", len(r.pending), len(r.recent))
+		if len(r.pending) > maxRepairs || len(r.left) > maxLeft+maxRepairs || len(r.wanted) != len(r.pending) {
+			t.Fatalf("%d pending, %d remembered", len(r.pending), len(r.left))
 		}
+	}
+
+	r = fresh()
+	hole := []stream.Range{{Track: 1, From: 10, To: 12}}
+	for at := range 10 {
+		r.want(hole, stream.Marks{}, stream.Marks{1: 20}, 0, now.Add(time.Duration(at)*60*ms))
+	}
+	now = now.Add(600 * ms)
+	if n := drain(r); n != 2 {
+		t.Errorf("%d queued for two packets that are wanted again and again", n)
+	}
+	r.want(hole, stream.Marks{}, stream.Marks{1: 20}, 0, now.Add(100*ms))
+	now = now.Add(100*ms + wantAge + ms)
+	if n := drain(r); n != 0 {
+		t.Errorf("%d queued although nobody wants them any more", n)
 	}
 
 	r = fresh()
