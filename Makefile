@@ -14,7 +14,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # A test that fails is run once more, alone, and what it said the first time is printed: on
 # two shared cores one in some thousand runs finds the machine elsewhere. "2 runs, 1 failures"
 # in the output is a defect to be traced, of the test or of the product.
-GOTEST   = go run gotest.tools/gotestsum@v1.13.0 --format pkgname-and-test-fails --hide-summary skipped --rerun-fails=1 --rerun-fails-max-failures 5
+GOTEST   = go run gotest.tools/gotestsum@v1.13.0 --format pkgname-and-test-fails --rerun-fails=1 --rerun-fails-max-failures 5
 
 # Packages whose tests start processes, browsers or containers, and watch the clock:
 # nothing else runs beside them, and two at a time: they wait more than they work.
