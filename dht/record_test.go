@@ -158,6 +158,7 @@ func TestValidator(t *testing.T) {
 		"too many parts":    key + "/aaaa/aaaa",
 		"an ask":            strings.Replace(key, "/member/", "/ask/", 1),
 		"padding in base64": key + "=",
+		"a line break":      key + "\n",
 		"empty":             "",
 	} {
 		if v.Validate(k, rec(a, ms)) == nil {
@@ -487,6 +488,7 @@ func FuzzOffer(f *testing.F) {
 func FuzzDHTKey(f *testing.F) {
 	f.Add(dhtKey(kindOffer, newActor("a").pub, place{1}, []byte("slot")))
 	f.Add(dhtKey(kindRoom, newActor("a").pub, place{}, nil))
+	f.Add(strings.Replace(dhtKey(kindRoom, newActor("a").pub, place{}, nil), "/room/", "/room/\n", 1))
 	f.Fuzz(func(t *testing.T, key string) {
 		k, w, at, err := parseKey(key)
 		if err == nil && !strings.HasPrefix(key, dhtKey(k, w, at, nil)) {

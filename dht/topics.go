@@ -24,13 +24,12 @@ const topicPrefix = "/wf/1/"
 func topicName(at place) string { return topicPrefix + b64.EncodeToString(at[:]) }
 
 func parseTopic(name string) (at place, ok bool) {
-	s, ok := strings.CutPrefix(name, topicPrefix)
-	if !ok || len(s) != b64.EncodedLen(len(at)) {
+	s, ours := strings.CutPrefix(name, topicPrefix)
+	b, ok := decode64(s)
+	if !ours || !ok || len(b) != len(at) {
 		return at, false
 	}
-	b, err := b64.DecodeString(s)
-	copy(at[:], b)
-	return at, err == nil
+	return place(b), true
 }
 
 // gossip is a host's gossipsub: the topics in use and who subscribes to what.

@@ -13,6 +13,13 @@ const namespace = "waterfall"
 
 var b64 = base64.RawURLEncoding.Strict()
 
+// decode64 takes only what b64 writes: the decoder skips line breaks, and so would give one
+// value many names.
+func decode64(s string) (b []byte, ok bool) {
+	b, err := b64.DecodeString(s)
+	return b, err == nil && len(s) == b64.EncodedLen(len(b))
+}
+
 // dhtKey is where a value lives: /waterfall/<kind>/<writer>[/<place>[/<slot>]], binary
 // parts in base64url. It names the writer, so nobody can overwrite another's value.
 // A slot tells several values of one writer in one place apart (offers for several streams).
@@ -46,21 +53,21 @@ func parseKey(key string) (k kind, writer pubKey, at place, err error) {
 			k = c
 		}
 	}
-	w, err := b64.DecodeString(part[3])
-	if k == 0 || err != nil || len(w) != len(writer) || (k == kindRoom) != (len(part) == 4) {
+	w, ok := decode64(part[3])
+	if k == 0 || !ok || len(w) != len(writer) || (k == kindRoom) != (len(part) == 4) {
 		return k, writer, at, bad
 	}
 	copy(writer[:], w)
 	if k == kindRoom {
 		return k, writer, at, nil
 	}
-	p, err := b64.DecodeString(part[4])
-	if err != nil || len(p) != len(at) {
+	p, ok := decode64(part[4])
+	if !ok || len(p) != len(at) {
 		return k, writer, at, bad
 	}
 	copy(at[:], p)
 	if len(part) == 6 {
-		if slot, err := b64.DecodeString(part[5]); err != nil || len(slot) == 0 || len(slot) > 16 {
+		if slot, ok := decode64(part[5]); !ok || len(slot) == 0 || len(slot) > 16 {
 			return k, writer, at, bad
 		}
 	}
