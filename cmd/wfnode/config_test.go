@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -32,4 +34,24 @@ func TestConfigTemplateIsTOML(t *testing.T) {
 			t.Errorf("%s is not taken from a file", key)
 		}
 	}
+}
+
+// FuzzConfig: a file's settings are taken, or refused in words about the file.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte("uplink = \"10mbps\"\nslots = 3\nbootstrap = [\"none\"]\n"))
+	f.Add([]byte("slots = [1, 2]\nlisten = {a = 1}\n"))
+	f.Add([]byte("delay = 1979-05-27T07:32:00Z"))
+	path := filepath.Join(f.TempDir(), configFile)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd, _, err := newRoot().Find([]string{"join"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fromFile(cmd, path); err != nil && !strings.Contains(err.Error(), path) {
+			t.Errorf("which file? %v", err)
+		}
+	})
 }

@@ -180,6 +180,31 @@ func FuzzParseRecipients(f *testing.F) {
 	})
 }
 
+// FuzzKeyFile: a file has keys that fit a passphrase, or is an error.
+func FuzzKeyFile(f *testing.F) {
+	var b bytes.Buffer
+	e := generated(f, "ann")
+	if err := e.SerializePrivate(&b, nil); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	b.Reset()
+	if err := e.Serialize(&b); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add([]byte("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlFg=\n-----END PGP PRIVATE KEY BLOCK-----\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		own, err := ReadKeyFile(b, func() ([]byte, error) { return nil, ErrNotOurs })
+		if err != nil {
+			return
+		}
+		if prints, err := own.Fingerprints(t.Context()); err != nil || len(prints) == 0 {
+			t.Errorf("a key file of %d keys, %v", len(prints), err)
+		}
+	})
+}
+
 // FuzzUnwrap: a hostile record's packets are an error, whatever they are.
 func FuzzUnwrap(f *testing.F) {
 	e := generated(f, "ann")

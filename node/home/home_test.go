@@ -2,6 +2,7 @@ package home
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -182,4 +183,56 @@ func TestConsoleAddress(t *testing.T) {
 	if _, err := h.Console(); err == nil {
 		t.Error("still there after ClearConsole")
 	}
+}
+
+// FuzzRoomFile: what is read of a room's file is read again once it has been saved.
+func FuzzRoomFile(f *testing.F) {
+	h, err := Open(filepath.Join(f.TempDir(), "home"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	key, err := crypto.UnmarshalPrivateKey(append([]byte{8, 1, 18, 64}, ed25519.NewKeyFromSeed(make([]byte, 32))...))
+	if err != nil {
+		f.Fatal(err)
+	}
+	id, err := peer.IDFromPrivateKey(key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	path := h.path("rooms", id.String()+".json")
+	if err := h.SaveRoom(Room{ID: id, Name: "talk", Key: key, Speakers: []peer.ID{id}, Record: []byte("record")}); err != nil {
+		f.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(`{"name":"talk","key":"","lock":{}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := readRoom(path, id.String())
+		if err != nil {
+			return
+		}
+		saved := func(r Room) []byte {
+			if err := h.SaveRoom(r); err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		first := saved(r)
+		if r, err = readRoom(path, id.String()); err != nil {
+			t.Fatal(err)
+		}
+		if second := saved(r); !bytes.Equal(first, second) {
+			t.Fatalf("%s\nbecomes\n%s", first, second)
+		}
+	})
 }

@@ -54,3 +54,15 @@ func TestRecordings(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// FuzzRecordingName: a name comes from the page, and leads to no other folder.
+func FuzzRecordingName(f *testing.F) {
+	for _, name := range []string{"talk.mkv", "../secret.mkv", `..\secret.webm`, ".mkv", "a/b.mkv", "."} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if isRecording(name) && (!filepath.IsLocal(name) || filepath.Dir(filepath.Join("recordings", name)) != "recordings") {
+			t.Errorf("%q is taken", name)
+		}
+	})
+}
