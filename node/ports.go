@@ -112,7 +112,7 @@ func openAll(ctx context.Context, router opener, first, last int) {
 func openAt(router opener, first, last int) openings {
 	open := openings{}
 	for port := first; port <= last; port++ {
-		if at, ok := router.GetMapping("udp", port); ok && public(at.Addr().Unmap()) {
+		if at, ok := router.GetMapping("udp", port); ok && Public(at.Addr().Unmap()) {
 			open[uint16(port)] = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 		}
 	}
@@ -122,7 +122,8 @@ func openAt(router opener, first, last int) openings {
 // shared are the addresses of a provider's own NAT (RFC 6598).
 var shared = netip.MustParsePrefix("100.64.0.0/10")
 
-func public(ip netip.Addr) bool {
+// Public says that an address may be one of the internet's.
+func Public(ip netip.Addr) bool {
 	return ip.IsGlobalUnicast() && !ip.IsPrivate() && !shared.Contains(ip)
 }
 

@@ -48,7 +48,7 @@ type finding struct {
 	Advice string `json:"advice,omitempty"` // what to do
 }
 
-// report is the whole examination.
+// diagnosis is the whole examination.
 type diagnosis struct {
 	Event   string    `json:"event"`
 	Verdict string    `json:"verdict"`
@@ -63,8 +63,8 @@ type diagnosis struct {
 type doctorFlags struct {
 	homeFlags
 	netFlags
-	stun, ntp []string
-	json      bool
+	stun, ntp      []string
+	json, mapPorts bool
 }
 
 func doctorCommand() *cobra.Command {
@@ -72,8 +72,8 @@ func doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [ROOM]",
 		Short: "Find out whether this machine can take part",
-		Long: `Examine this machine and its network: UDP, NAT, hairpin, IPv6, clock, bootstrap nodes,
-uplink, slots and buffers, each with what to do about it. ROOM may be a ticket: its
+		Long: `Examine this machine and its network: UDP, NAT, router, hairpin, IPv6, clock, bootstrap
+nodes, uplink, slots and buffers, each with what to do about it. ROOM may be a ticket: its
 bootstrap nodes are asked then. Takes 5 s at most; ends with 1 if this machine cannot listen.`,
 		Args: takes(0, 1, ""),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -97,6 +97,7 @@ bootstrap nodes are asked then. Takes 5 s at most; ends with 1 if this machine c
 	f.netFlags.add(cmd.Flags())
 	cmd.Flags().StringSliceVar(&f.stun, "stun", nil, "STUN server `HOST:PORT`, repeatable, or none (default: the bootstrap nodes', then two public ones)")
 	cmd.Flags().StringSliceVar(&f.ntp, "ntp", nil, "time server `HOST:PORT`, repeatable, or none (default: two public ones)")
+	cmd.Flags().BoolVar(&f.mapPorts, "map-ports", true, "ask the router whether it opens ports, by UPnP or NAT-PMP")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the findings as one JSON object")
 	return cmd
 }
@@ -106,6 +107,7 @@ type doctor struct {
 	dir       string
 	net       network
 	stun, ntp []string
+	router    bool   // ask it
 	sysctl    string // directory of the kernel's settings
 }
 
@@ -124,6 +126,7 @@ func (f *doctorFlags) doctor(cmd *cobra.Command, arg string) (*doctor, error) {
 	if d.net, err = f.parse(cmd, t.ticket.Bootstrap); err != nil {
 		return nil, err
 	}
+	d.router = asksRouter(f.mapPorts, d.net.listen)
 	if d.stun, err = stunServers(f.stun, d.net.bootstrap); err != nil {
 		return nil, err
 	}
@@ -142,6 +145,7 @@ func (d *doctor) examine(ctx context.Context) diagnosis {
 	ctx, cancel := context.WithTimeout(ctx, doctorTime)
 	defer cancel()
 	r := diagnosis{Event: "doctor", NAT: "unknown"}
+	var router routerSays
 	var udp, nat, hairpin, six, clock, boot, uplink, free, buffers finding
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -153,9 +157,12 @@ func (d *doctor) examine(ctx context.Context) diagnosis {
 	all.Go(func() { clock = judgeClock(ctx, d.ntp) })
 	all.Go(func() { boot, uplink = d.askBootstrap(ctx, &r) })
 	all.Go(func() { free = d.freeSlots(ctx) })
+	if d.router {
+		all.Go(func() { router = askRouter(ctx) })
+	}
 	buffers = judgeBuffers(d.sysctl)
 	all.Wait()
-	r.Checks = []finding{udp, nat, hairpin, six, clock, boot, uplink, free, buffers}
+	r.Checks = []finding{udp, nat, judgeRouter(router, r.NAT), hairpin, six, clock, boot, uplink, free, buffers}
 	r.conclude(udp.Grade, boot.Grade)
 	return r
 }

@@ -77,6 +77,29 @@ func TestNATKinds(t *testing.T) {
 	}
 }
 
+func TestRouter(t *testing.T) {
+	here, shared := netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("100.64.3.4")
+	for _, c := range []struct {
+		name, nat string
+		said      routerSays
+		want      grade
+		says      string
+		todo      string
+	}{
+		{"not asked", "cone", routerSays{}, unknown, "--map-ports=false", ""},
+		{"no NAT", "none", routerSays{asked: true}, good, "need open no port", ""},
+		{"speaks neither", "cone", routerSays{asked: true}, fair, "neither UPnP nor NAT-PMP", "forward UDP ports"},
+		{"opens", "symmetric", routerSays{true, "UPnP", here}, good, "opens ports (UPnP) when asked; its address is 203.0.113.9", "--media-ports"},
+		{"behind another NAT", "cone", routerSays{true, "NAT-PMP", shared}, fair, "another NAT", "the provider"},
+		{"knows no address", "unknown", routerSays{true, "UPnP", netip.Addr{}}, fair, "another NAT", "the provider"},
+	} {
+		f := judgeRouter(c.said, c.nat)
+		if f.Grade != c.want || !strings.Contains(f.Found, c.says) || !strings.Contains(f.Advice, c.todo) || (c.todo == "") != (f.Advice == "") {
+			t.Errorf("%s: %+v", c.name, f)
+		}
+	}
+}
+
 // The clock is compared as RFC 5905 says, also across the end of the era in 2036.
 func TestClockOffset(t *testing.T) {
 	for _, now := range []time.Time{time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC), time.Date(2036, 2, 7, 6, 28, 15, 0, time.UTC)} {
@@ -171,7 +194,7 @@ func TestDoctor(t *testing.T) {
 	for _, f := range d.Checks {
 		names = append(names, f.Name)
 	}
-	if want := []string{"udp", "nat", "hairpin", "ipv6", "clock", "bootstrap", "uplink", "slots", "buffers"}; !slices.Equal(names, want) {
+	if want := []string{"udp", "nat", "router", "hairpin", "ipv6", "clock", "bootstrap", "uplink", "slots", "buffers"}; !slices.Equal(names, want) {
 		t.Errorf("checks %v", names)
 	}
 

@@ -81,6 +81,13 @@ func (r *Router) ask() error {
 	return nil
 }
 
+// Outer is the router's address outside, as it said last; not valid while it says none.
+func (r *Router) Outer() netip.Addr {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.outer
+}
+
 // AddMapping has a port opened, and kept open until Close. That the router refuses is no
 // error: it is asked again.
 func (r *Router) AddMapping(_ context.Context, protocol string, port int) error {
