@@ -17,7 +17,7 @@ type repairKey struct {
 // would wait, and be wanted again. It is arithmetic only.
 type repairs struct {
 	pending []repairKey
-	wanted  map[repairKey]time.Time // of those pending: when last
+	wanted  map[repairKey]time.Time // of those pending: since when
 	left    map[repairKey]time.Time // when one was pending last: repeated wants do not storm
 	rate    meter
 	tokens  float64 // bytes that may be spent
@@ -46,7 +46,6 @@ func (r *repairs) want(ranges []stream.Range, floor, sent stream.Marks, rtt time
 		for n := max(g.From, floor[g.Track]); n < min(g.To, sent[g.Track]) && budget > 0; n++ {
 			k := repairKey{g.Track, n}
 			if _, waits := r.wanted[k]; waits {
-				r.wanted[k] = now
 				continue
 			}
 			if at, ok := r.left[k]; ok && now.Sub(at) < max(rtt, minRepeat) {
@@ -83,8 +82,8 @@ func (r *repairs) clear() {
 	clear(r.left)
 }
 
-// peek is what is next. What nobody has wanted for too long is dropped: it has come from
-// elsewhere.
+// peek is what is next. What has waited for too long is dropped: it is wanted again, or has
+// come from elsewhere.
 func (r *repairs) peek(now time.Time) (repairKey, bool) {
 	for len(r.pending) > 0 && now.Sub(r.wanted[r.pending[0]]) > wantAge {
 		r.drop()

@@ -195,17 +195,17 @@ func TestRepairs(t *testing.T) {
 
 	r = fresh()
 	hole := []stream.Range{{Track: 1, From: 10, To: 12}}
-	for at := range 10 {
+	for at := range 8 {
 		r.want(hole, stream.Marks{}, stream.Marks{1: 20}, 0, now.Add(time.Duration(at)*60*ms))
 	}
-	now = now.Add(600 * ms)
+	now = now.Add(450 * ms)
 	if n := drain(r); n != 2 {
 		t.Errorf("%d queued for two packets that are wanted again and again", n)
 	}
 	r.want(hole, stream.Marks{}, stream.Marks{1: 20}, 0, now.Add(100*ms))
 	now = now.Add(100*ms + wantAge + ms)
 	if n := drain(r); n != 0 {
-		t.Errorf("%d queued although nobody wants them any more", n)
+		t.Errorf("%d still queued after %v", n, wantAge)
 	}
 
 	r = fresh()
