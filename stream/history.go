@@ -287,8 +287,8 @@ func (h *History) Missing(now time.Time, age time.Duration, limit int) []Range {
 }
 
 // Want lists holes older than age that it is time to ask somebody for: again after
-// retry at the earliest, then after half as long again each time, up to 250 ms. A
-// packet that comes for a hole listed here counts as repaired.
+// retry at the earliest, then after half as long again each time, up to 80 ms where
+// retry is shorter. A packet that comes for a hole listed here counts as repaired.
 func (h *History) Want(now time.Time, age, retry time.Duration, limit int) []Range {
 	return h.holes(now, age, limit, func(o *hole) bool {
 		if o.next.After(now) {

@@ -104,10 +104,10 @@ type shedding struct {
 	looked time.Time
 }
 
-// due says whether the child is to skip, given how late it is and what was drawn (0 to 1). A process that lacks the time for all its children must not let all of them skip
-// together: they would go on together at the next key start, and in between there would be
-// nothing to do. The later a child is, the likelier it goes; when enough have gone, the rest
-// catches up.
+// due says whether the child is to skip, given how late it is and what was drawn (0 to 1).
+// A process that lacks the time for all its children must not let all of them skip together:
+// they would go on together at the next key start, and in between there would be nothing to
+// do. The later a child is, the likelier it goes; when enough have gone, the rest catches up.
 func (s *shedding) due(late time.Duration, drawn float64, now time.Time) bool {
 	if late < shedFrom {
 		s.since = time.Time{}
