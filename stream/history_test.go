@@ -162,6 +162,31 @@ func TestRepairedAfterAsking(t *testing.T) {
 	}
 }
 
+// What the parent lacks it is not asked for again for a while, unless it may have been lost
+// since or there is another parent.
+func TestExcusedRests(t *testing.T) {
+	const ms = time.Millisecond
+	h := NewHistory(ID{}, HistoryConfig{})
+	h.Put(pkt(1, 0, false, 0), false)
+	h.Put(pkt(1, 4, false, 0), false)
+	asked := func(at time.Duration) bool { return len(h.Want(epoch.Add(at), 60*ms, 40*ms, 10)) > 0 }
+	if !asked(60 * ms) {
+		t.Fatal("not asked for at all")
+	}
+	h.Excuse([]Range{{1, 1, 3}}, epoch.Add(80*ms))
+	if asked(1000 * ms) {
+		t.Error("asked for while the parent lacks it")
+	}
+	if !asked(1080 * ms) {
+		t.Error("never asked for again")
+	}
+	h.Excuse([]Range{{1, 1, 3}}, epoch.Add(1090*ms))
+	h.AskAgain()
+	if !asked(1100 * ms) {
+		t.Error("not asked for although it may be there by now")
+	}
+}
+
 func TestExpect(t *testing.T) {
 	h := NewHistory(ID{}, HistoryConfig{})
 	h.Expect(Marks{1: 10}, epoch) // nothing known of the track: joined late

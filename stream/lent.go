@@ -10,6 +10,7 @@ const (
 	stillAfter   = 600 * time.Millisecond // nothing has come for so long, though the parent lives: perhaps others have more
 	stillAsk     = 16                     // numbers of each track that are asked for then
 	excusedStuck = time.Second            // … or so old, if the parent says that it misses it, too
+	lackRest     = time.Second
 	stuckAgain   = 200 * time.Millisecond
 	excuseTime   = 400 * time.Millisecond // for the parent to bring what others have lent: it may have been without it
 	withheldFew  = 12                     // packets that it did not bring …
@@ -113,8 +114,9 @@ func (h *History) Lend(p Packet) bool {
 	return true
 }
 
-// Excuse takes the parent's word that it misses packets, too.
-func (h *History) Excuse(rs []Range) {
+// Excuse takes the parent's word that it misses packets, too, or has left them out. It is not
+// asked for them again for a while: what it gets after all it passes on unasked.
+func (h *History) Excuse(rs []Range, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range rs {
@@ -123,7 +125,24 @@ func (h *History) Excuse(rs []Range) {
 		}
 		for i := range h.tracks[r.Track].holes {
 			if o := &h.tracks[r.Track].holes[i]; o.from < r.To && r.From < o.to {
-				o.excused = true
+				o.excused, o.next = true, now.Add(lackRest)
+			}
+		}
+	}
+}
+
+// AskAgain ends the rest that Excuse gives: what the parent lacked it may have sent since, and
+// the hop lost it; or there is another parent.
+func (h *History) AskAgain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, t := range h.tracks {
+		if t == nil {
+			continue
+		}
+		for i := range t.holes {
+			if o := &t.holes[i]; o.excused {
+				o.next = time.Time{}
 			}
 		}
 	}

@@ -14,11 +14,12 @@ func (c *Cursor) Lag(now time.Time) time.Duration {
 }
 
 // Skip is for a reader that is too slow: it goes on at the newest key start, if that lies
-// ahead. Else it goes on live, and gets no video before the next key start.
-func (c *Cursor) Skip() {
+// ahead and came here after since. Else it goes on live, and gets no video before the next
+// key start.
+func (c *Cursor) Skip(since time.Time) {
 	c.h.mu.Lock()
 	defer c.h.mu.Unlock()
-	if c.skipToKey() {
+	if c.skipToKey(since) {
 		return
 	}
 	if key, _ := c.key(); key.To > 0 {
@@ -32,13 +33,13 @@ func (c *Cursor) Skip() {
 func (c *Cursor) SkipToKey() bool {
 	c.h.mu.Lock()
 	defer c.h.mu.Unlock()
-	return c.skipToKey()
+	return c.skipToKey(time.Time{})
 }
 
-func (c *Cursor) skipToKey() bool {
+func (c *Cursor) skipToKey(since time.Time) bool {
 	key, at := c.key()
-	_, held := c.h.find(key.Track, key.From)
-	if key.To == 0 || !held || at <= c.pos {
+	i, held := c.h.find(key.Track, key.From)
+	if key.To == 0 || !held || at <= c.pos || c.h.at(i).At.Before(since) {
 		return false
 	}
 	c.skipTo(at)

@@ -47,14 +47,14 @@ func TestCursorSkips(t *testing.T) {
 
 	group()
 	group() // video 6 begins it
-	c.Skip()
+	c.Skip(time.Time{})
 	if got := read(c); got != (Marks{video: 7, sound: 6}) || c.Skipped() != 10 {
 		t.Errorf("reads on at %v, %d skipped; want the newest key start", got, c.Skipped())
 	}
 
 	put(video, false)
 	put(sound, false)
-	c.Skip()
+	c.Skip(time.Time{})
 	put(video, false)
 	put(sound, false)
 	if got := read(c); got != (Marks{sound: 12}) || c.Skipped() != 13 {
@@ -63,5 +63,12 @@ func TestCursorSkips(t *testing.T) {
 	group()
 	if got := read(c); got != (Marks{video: 14, sound: 13}) || c.Skipped() != 13 {
 		t.Errorf("reads on at %v, %d skipped; want the next key start", got, c.Skipped())
+	}
+
+	group() // video 18
+	c.Skip(start.Add(time.Millisecond))
+	put(sound, false)
+	if got := read(c); got != (Marks{sound: 23}) {
+		t.Errorf("reads on at %v; want live sound only, as the key start is too old", got)
 	}
 }

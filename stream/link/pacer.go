@@ -11,6 +11,7 @@ import (
 const (
 	paceSpan  = 10 * time.Millisecond  // what is sent at once when the rate is limited
 	lagMost   = 800 * time.Millisecond // a child that is further behind skips: with what queues on the way it stays within 1 s (issue 4, figure 5)
+	skipMost  = lagMost / 2            // a key start that is older is no place to go on: it would be behind again at once
 	stallTime = 300 * time.Millisecond // for this process to make up for a moment without a core
 	shedFrom  = 200 * time.Millisecond // a child that it keeps waiting for longer may have to skip …
 	shedRisk  = 3.0                    // … with so much risk a second when it is lagMost behind
@@ -89,9 +90,12 @@ func (s *serving) keepUp(rate float64, now time.Time) {
 	if !s.level {
 		late -= s.early
 	}
+	if rate > 0 {
+		s.shed = shedding{}
+	}
 	switch {
 	case rate > 0 && late >= lagMost, rate == 0 && s.shed.due(late, rand.Float64(), now):
-		s.cursor.Skip()
+		s.cursor.Skip(now.Add(-skipMost))
 	case s.level || lag < lagMost || rate == 0 && !s.l.e.late(now) || !s.cursor.SkipToKey():
 		return
 	}
@@ -103,6 +107,10 @@ type shedding struct {
 	since  time.Time // zero: not late
 	looked time.Time
 }
+
+// waits says whether the child is being kept waiting. It gets no repairs then: they would come
+// late too, and keep the others waiting.
+func (s *shedding) waits() bool { return !s.since.IsZero() }
 
 // due says whether the child is to skip, given how late it is and what was drawn (0 to 1).
 // A process that lacks the time for all its children must not let all of them skip together:
@@ -121,12 +129,19 @@ func (s *shedding) due(late time.Duration, drawn float64, now time.Time) bool {
 	return now.Sub(s.since) >= stallTime && (late >= lagMost || drawn < risk)
 }
 
-// goesOn notes the first packet of a track after a skip: nothing before is sent again.
-func (s *serving) goesOn(h stream.Header) {
-	if bit := uint16(1) << h.Track; s.gaps&bit != 0 {
-		s.gaps &^= bit
-		s.floor[h.Track] = h.Number
+// goesOn notes the first packet of a track after a skip: nothing before is sent again. It
+// says what was left out (To 0: nothing).
+func (s *serving) goesOn(h stream.Header) (left stream.Range) {
+	bit := uint16(1) << h.Track
+	if s.gaps&bit == 0 {
+		return left
 	}
+	s.gaps &^= bit
+	s.floor[h.Track] = h.Number
+	if sent := s.sent[h.Track]; 0 < sent && sent < h.Number {
+		left = stream.Range{Track: h.Track, From: sent, To: h.Number}
+	}
+	return left
 }
 
 const packetSize = 1200 // bytes, about what a packet of video has

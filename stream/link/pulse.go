@@ -122,7 +122,11 @@ func (s *serving) tick(now time.Time) {
 	s.l.mu.Unlock()
 	rate, _ := s.l.pacer.limit()
 	paced := rate > 0 && now.Sub(s.pacedAt) >= pacedEvery
-	if on && (paced || now.Sub(s.last) >= heartbeatAfter) {
+	after := heartbeatAfter
+	if s.l.e.late(now) { // a send costs what is short
+		after = heartbeatLate
+	}
+	if on && (paced || now.Sub(s.last) >= after) {
 		if paced {
 			s.pacedAt = now
 		}

@@ -12,11 +12,13 @@ const (
 	sendAhead      = 32                     // packets sent at once
 	burstPerPacket = time.Second / 3000     // 3 packets a ms of history: more overflows receive buffers
 	burstAge       = 100 * time.Millisecond // what came earlier than this is history
+	lateGather     = 50 * time.Millisecond  // between sends to a child for which this process was late
 	heartbeatEvery = pulseEvery
-	heartbeatAfter = heartbeatEvery * 4 / 5 // a pulse that finds so much silence sends one
-	blockedTime    = 50 * time.Millisecond  // a socket that stayed full is tried again then
-	repairFloor    = 8_000                  // bytes a second that repairs may always use …
-	repairShare    = 5                      // … or one part in five of what the link carries
+	heartbeatAfter = heartbeatEvery * 4 / 5  // a pulse that finds so much silence sends one
+	heartbeatLate  = 2 * pulseEvery * 9 / 10 // the same where this process is late: still before silentAfter
+	blockedTime    = 50 * time.Millisecond   // a socket that stayed full is tried again then
+	repairFloor    = 8_000                   // bytes a second that repairs may always use …
+	repairShare    = 5                       // … or one part in five of what the link carries
 	repairBurst    = 64_000
 	maxWants       = 64  // ranges that wait to be looked at
 	maxRepairs     = 512 // packets that wait for their share
@@ -51,9 +53,10 @@ type serving struct {
 	timer     *time.Timer // run's
 	buf       [sendAhead]stream.Packet
 	wires     [][]byte
-	skipped   uint64 // of cursors before this one
-	sent      stream.Marks
-	last      time.Time // when media or a heartbeat was last sent
+	skipped   uint64       // of cursors before this one
+	base      stream.Marks // where the child began or went on …
+	sent      stream.Marks // … and what it has been sent since
+	last      time.Time    // when media or a heartbeat was last sent
 	repairs   repairs
 	early     time.Duration // how old the first packet was when it came
 	catch     catchUp
@@ -215,7 +218,10 @@ func (s *serving) step(now time.Time, wait bool) <-chan struct{} {
 		s.media(s.buf[:n], now, wait)
 		clear(s.buf[:n])
 	}
-	next := s.repair(now, wait, false)
+	var next time.Time
+	if !s.shed.waits() {
+		next = s.repair(now, wait, false)
+	}
 	if at := s.retract(now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
 		next = at
 	}
@@ -250,17 +256,11 @@ func (s *serving) orders() bool {
 	restart, from, wants := s.restart, s.from, s.wants
 	s.restart, s.wants = false, nil
 	s.l.mu.Unlock()
-	if restart {
-		s.setCursor(s.h.CursorFrom(from))
-		s.cursor.OnReady(s.push)
-		s.pace = time.Time{}
-		s.sent = stream.Marks{}
-		s.repairs.clear()
-		_, s.retracting.seen = s.h.Forgeries(s.retracting.seen)
-		s.begin(from == stream.Marks{}, time.Now())
-		b := heartbeat{burst: true, marks: s.h.Marks()}
-		b.group, b.first, _ = s.cursor.Group()
-		s.heartbeat(time.Now(), b)
+	switch {
+	case restart && s.onTheWay(from):
+		s.heartbeat(time.Now(), heartbeat{marks: s.sent})
+	case restart:
+		s.anew(from, time.Now())
 	}
 	if len(wants) > 0 {
 		s.tellSkipped(wants)
@@ -269,12 +269,41 @@ func (s *serving) orders() bool {
 	return true
 }
 
+// onTheWay reports whether a child that asks again, because it has heard nothing for a
+// while, lacks no more than what may be on its way: then this process was late. To begin
+// anew would send that twice, and take the delay that it has by now for its own choice.
+func (s *serving) onTheWay(from stream.Marks) bool {
+	if s.cursor == nil {
+		return false
+	}
+	for t, n := range from {
+		if at := max(s.base[t], s.sent[t]); n > at || at-n > sendAhead {
+			return false
+		}
+	}
+	return true
+}
+
+// anew begins to send the stream from there.
+func (s *serving) anew(from stream.Marks, now time.Time) {
+	s.setCursor(s.h.CursorFrom(from))
+	s.cursor.OnReady(s.push)
+	s.pace = time.Time{}
+	s.base, s.sent = from, stream.Marks{}
+	s.repairs.clear()
+	_, s.retracting.seen = s.h.Forgeries(s.retracting.seen)
+	s.begin(from == stream.Marks{}, now)
+	b := heartbeat{burst: true, marks: s.h.Marks()}
+	b.group, b.first, _ = s.cursor.Group()
+	s.heartbeat(now, b)
+}
+
 func (s *serving) setCursor(c *stream.Cursor) {
 	if s.cursor != nil {
 		s.cursor.Close()
 		s.skipped += s.cursor.Skipped()
 	}
-	s.cursor = c
+	s.cursor, s.shed = c, shedding{}
 }
 
 // media sends packets and says by s.pace when more may go.
@@ -282,16 +311,20 @@ func (s *serving) media(ps []stream.Packet, now time.Time, wait bool) {
 	var bytes uint64
 	old := 0 // packets of history
 	s.wires = s.wires[:0]
+	var left []stream.Range
 	for _, p := range ps {
 		s.wires = append(s.wires, p.Wire)
 		bytes += uint64(len(p.Wire))
-		s.goesOn(p.Header)
+		if r := s.goesOn(p.Header); r.To > 0 {
+			left = append(left, r)
+		}
 		s.sent[p.Track] = max(s.sent[p.Track], p.Number+1)
 		if now.Sub(p.At) > burstAge {
 			old++
 		}
 	}
 	s.send(wait, s.wires...)
+	s.tellLack(left) // after what shows the gap
 	clear(s.wires)
 	s.last, s.pace = now, s.pacedTo(int(bytes), old, now)
 	s.repairs.rate.add(bytes, now)
@@ -322,7 +355,7 @@ func (s *serving) heartbeat(now time.Time, m heartbeat) {
 	s.l.sendHop(m.append(nil))
 }
 
-// tellSkipped says that what the child was too slow for is not to be had here.
+// tellSkipped says once more that what the child was too slow for is not to be had here.
 func (s *serving) tellSkipped(wants []stream.Range) {
 	var lacks []stream.Range
 	for _, r := range wants {

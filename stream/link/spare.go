@@ -140,7 +140,9 @@ func (s *serving) pacedTo(bytes, old int, now time.Time) time.Time {
 	switch {
 	case old == 0:
 		return at
-	case s.level: // this process was late
+	case s.level && s.shed.waits(): // a send costs more than what is sent, so that there are fewer
+		return later(at, now.Add(max(lateGather, time.Duration(old)*burstPerPacket)))
+	case s.level: // this process was late for a moment
 		return later(at, now.Add(time.Duration(old)*burstPerPacket))
 	}
 	if now.Sub(s.plannedAt) >= refreshRate {

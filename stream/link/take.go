@@ -9,8 +9,7 @@ import (
 const (
 	takeTick     = 50 * time.Millisecond // how often holes and silence are looked at
 	askEvery     = 40 * time.Millisecond
-	askSlow      = 250 * time.Millisecond // once an ask has gone unanswered for askPatience
-	askPatience  = 2 * time.Second
+	askSlow      = 250 * time.Millisecond // at most, after half as long again each time: a parent that lacks the time must not read asks alone
 	silentAfter  = 150 * time.Millisecond
 	alarmEvery   = 100 * time.Millisecond
 	reorderTime  = 10 * time.Millisecond // a gap in the hop's own numbers is loss after that
@@ -60,6 +59,7 @@ func (l *Link) Take(h *stream.History) {
 	t := &take{h: h, tag: tag, asking: true, count: l.streamLocked(id), suspect: newSuspicion(h)}
 	l.newSession(t)
 	h.Retake()
+	h.AskAgain()
 	h.NoLender(l)
 	l.takeOn(t)
 }
@@ -148,10 +148,7 @@ func (l *Link) stepTake(t *take, now time.Time) time.Time {
 	next := now.Add(takeTick)
 	if t.asking && l.byTag[t.tag] == t {
 		if !t.askAt.After(now) {
-			t.askAt = now.Add(askEvery)
-			if now.Sub(t.askedAt) > askPatience {
-				t.askAt = now.Add(askSlow)
-			}
+			t.askAt = now.Add(min(max(askEvery, now.Sub(t.askedAt)/2), askSlow))
 			l.sendHop(ask{session: t.session, id: t.h.ID(), marks: t.h.Held()}.append(nil))
 		}
 		next = t.askAt
@@ -258,6 +255,7 @@ func (l *Link) hopLoss(now time.Time) {
 	for _, t := range l.takes {
 		if !now.Before(t.lossAt) { // else under heavy loss the time would never come
 			t.lossAt = now.Add(reorderTime)
+			t.h.AskAgain()
 		}
 	}
 	l.mu.Unlock()
@@ -285,7 +283,7 @@ func (l *Link) hop(m any, now time.Time) {
 		l.retracted(m, now)
 	case lack:
 		if t := l.byTag[m.tag]; t != nil && !t.lean {
-			t.h.Excuse(m.ranges)
+			t.h.Excuse(m.ranges, now)
 		}
 	case ping:
 		l.sendHop(pong{m.clock}.append(nil))

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"time"
 
-	"github.com/watergy/waterfall/stream"
 	"github.com/watergy/waterfall/stream/link"
 )
 
@@ -70,39 +69,52 @@ func Overload(ctx context.Context, cfg OverloadConfig) (res OverloadResult, err 
 		return res, err
 	}
 	l.wg.Go(func() { l.speak(ctx) })
-	for range cfg.Children {
-		c := &child{h: stream.NewHistory(l.h.ID(), stream.HistoryConfig{})}
-		if err := l.connect(ctx, relay, "serve", func(up *link.Link) { c.up = up }, link.Up); err != nil {
-			return res, err
-		}
-		l.children = append(l.children, c)
-	}
-	busy := cfg.Busy()
-	if err := busy.Start(); err != nil {
-		return res, fmt.Errorf("keep the core busy: %w", err)
-	}
-	defer func() {
-		_ = busy.Process.Kill() // it runs until then
-		_ = busy.Wait()
-	}()
-	if err := l.overload(ctx, cfg, &res); err != nil {
+	busy := &busyLoop{start: cfg.Busy}
+	defer busy.stop()
+	if err := l.overload(ctx, cfg, relay, busy, &res); err != nil {
 		return res, err
 	}
 	return res, l.recover(ctx, &res)
 }
 
+// busyLoop is the process that leaves the relay little of its core.
+type busyLoop struct {
+	start func() *exec.Cmd
+	cmd   *exec.Cmd // nil: does not run
+}
+
+func (b *busyLoop) run() error {
+	b.cmd = b.start()
+	if err := b.cmd.Start(); err != nil {
+		b.cmd = nil
+		return fmt.Errorf("keep the core busy: %w", err)
+	}
+	return nil
+}
+
+func (b *busyLoop) stop() {
+	if b.cmd != nil {
+		_ = b.cmd.Process.Kill() // it runs until then
+		_ = b.cmd.Wait()
+		b.cmd = nil
+	}
+}
+
 // overload lets more and more children take the stream until they ask for twice the most
-// that has come.
-func (l *load) overload(ctx context.Context, cfg OverloadConfig, res *OverloadResult) error {
-	all := l.children
-	l.children = nil
-	for n := overFirst; ; n = int(overGrow * float64(n)) {
-		n = min(n, len(all))
-		for _, c := range all[len(l.children):n] {
-			c.up.Take(c.h)
-			l.wg.Go(func() { c.watch(ctx, l.h) })
+// that has come. While they connect the relay has its core to itself: what connecting costs
+// is another measurement.
+func (l *load) overload(ctx context.Context, cfg OverloadConfig, relay *relayProcess, busy *busyLoop, res *OverloadResult) error {
+	for n := overFirst; ; {
+		n = min(n, cfg.Children)
+		busy.stop()
+		for len(l.children) < n {
+			if err := l.joinOne(ctx, relay); err != nil {
+				return err
+			}
 		}
-		l.children = all[:n]
+		if err := busy.run(); err != nil {
+			return err
+		}
 		if err := wait(ctx, cfg.Step/2); err != nil {
 			return err
 		}
@@ -118,10 +130,11 @@ func (l *load) overload(ctx context.Context, cfg OverloadConfig, res *OverloadRe
 		if res.Asked >= overTimes*res.Peak {
 			break
 		}
-		if n == len(all) {
+		if n == cfg.Children {
 			return fmt.Errorf("%d children ask for %.0f packets a second and get %.0f: no overload (hint: leave the relay less of its core)",
 				n, res.Asked, res.Goodput)
 		}
+		n = max(n+1, min(int(overGrow*float64(n)), int(overTimes*res.Peak/in)+1))
 	}
 	_, _, err := l.step(ctx, cfg.Step)
 	_, res.LaterP99 = l.latency()

@@ -307,19 +307,6 @@ func BenchmarkTrip(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*frame), "ns/packet")
 }
 
-func FuzzSegmentSize(f *testing.F) {
-	f.Add([]byte{20, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0, 104, 0, 0, 0, 0x4c, 4, 0, 0, 0, 0, 0, 0}, 3000)
-	f.Add([]byte{}, 100)
-	f.Fuzz(func(t *testing.T, oob []byte, n int) {
-		if n <= 0 {
-			return
-		}
-		if got := segmentSize(oob, n); got <= 0 {
-			t.Errorf("segments of %d bytes", got)
-		}
-	})
-}
-
 // answerer is a Receiver that answers a packet while its socket is being closed.
 type answerer struct {
 	quiet

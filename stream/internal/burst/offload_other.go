@@ -28,5 +28,3 @@ type batch struct{}
 func (*batch) init(*net.UDPConn, func([]byte, int, netip.AddrPort, time.Time), func()) {}
 
 func (*batch) read() (ok bool, err error) { return false, nil }
-
-func segmentSize(_ []byte, n int) int { return n }

@@ -17,7 +17,7 @@ const (
 	readRoom   = 256 << 10 // bytes of a call, in equal parts for its reads
 	burstReads = 4         // of up to 64 KiB, if the kernel joins a burst (UDP_GRO, Linux 5.0)
 	plainReads = 32        // of up to 8 KiB, if it does not
-	moreReads  = 8         // calls one after the other, while they come back full
+	moreReads  = 64        // calls one after the other, while they come back full: who is late must not fall behind further
 	oobSize    = 64        // room for the control messages of a read
 )
 
@@ -54,12 +54,13 @@ type batch struct {
 	fill  func(fd uintptr) bool
 	more  func(fd uintptr) bool // fill that waits for nothing
 	joins bool                  // UDP_GRO
+	waits bool                  // nothing was left to read, and the poller has been asked for more
 	take  func(b []byte, size int, from netip.AddrPort, now time.Time)
 	done  func()
 	got   *reads    // by fill; nil: nothing
 	n     int       // datagrams in got
 	err   error     // of fill
-	empty time.Time // when nothing was left to read: what is read next has come since
+	empty time.Time // when nothing was left to read: what is read next has come since; zero: never yet
 	scope uint32    // of the last link-local address …
 	zone  string    // … and its interface
 }
@@ -76,18 +77,22 @@ func (r *batch) init(c *net.UDPConn, take func(b []byte, size int, from netip.Ad
 		return
 	}
 	r.raw, r.joins, r.take, r.done = raw, joining(raw, 1) == nil, take, done
+	_ = option(raw, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, 1) // else empty has to do
 	r.fill = r.once
 	r.more = func(fd uintptr) bool {
-		if !r.once(fd) {
-			r.empty = time.Now()
-		}
+		r.once(fd)
+		r.waits = false
 		return true
 	}
 }
 
 // joining switches UDP_GRO.
-func joining(raw syscall.RawConn, on int) (err error) {
-	if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, on) }); e != nil {
+func joining(raw syscall.RawConn, on int) error {
+	return option(raw, unix.SOL_UDP, unix.UDP_GRO, on)
+}
+
+func option(raw syscall.RawConn, level, name, value int) (err error) {
+	if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, name, value) }); e != nil {
 		return e
 	}
 	return err
@@ -106,8 +111,8 @@ func (r *batch) part() (size, count int) {
 // recvmmsg: net has to read. They are gone through after the poller's callback, which
 // whoever closes the socket waits for, perhaps with a lock that the receiver wants.
 //
-// What had to wait for us is said to have come when the socket was last seen empty: who is
-// late must see that it is.
+// What had to wait for us is said to have come when the kernel got it, or, if the kernel does
+// not say, when the socket was last seen empty: who is late must see that it is.
 func (r *batch) read() (ok bool, err error) {
 	if r.raw == nil {
 		return false, nil
@@ -138,21 +143,41 @@ func (r *batch) handOn() (full bool) {
 	r.got = nil
 	defer readsPool.Put(m)
 	now := time.Now()
-	at := now
-	if !r.empty.IsZero() {
-		at = r.empty
+	unsaid := now
+	if !r.waits && !r.empty.IsZero() {
+		unsaid = r.empty
 	}
 	size, count := r.part()
 	for i := range m.msgs[:r.n] {
 		h := &m.msgs[i]
 		b := m.buf[i*size:][:min(int(h.n), size)]
-		r.take(b, segmentSize(m.oobs[i][:min(int(h.msg.Controllen), oobSize)], len(b)), r.source(&m.names[i]), at)
+		said, came := told(m.oobs[i][:min(int(h.msg.Controllen), oobSize)])
+		at := unsaid
+		if !came.IsZero() {
+			at = between(r.empty, now.Add(-now.Sub(came)), now)
+		}
+		if said == 0 {
+			said = len(b)
+		}
+		r.take(b, said, r.source(&m.names[i]), at)
 	}
 	full = r.n == count
-	if r.empty = at; !full {
+	if r.waits = false; !full {
 		r.empty = now
 	}
 	return full
+}
+
+// between is t, no sooner than from and no later than to: the clock of the wall, which the
+// kernel reads, may be set meanwhile.
+func between(from, t, to time.Time) time.Time {
+	switch {
+	case t.After(to):
+		return to
+	case t.Before(from):
+		return from
+	}
+	return t
 }
 
 // once is one call; false: nothing has come.
@@ -173,7 +198,7 @@ func (r *batch) once(fd uintptr) bool {
 	}
 	readsPool.Put(m)
 	if err == unix.EAGAIN {
-		r.empty = time.Time{} // whatever comes is waited for
+		r.waits, r.empty = true, time.Now()
 		return false
 	}
 	if err != unix.EINTR {
@@ -205,24 +230,25 @@ func (r *batch) source(name *unix.RawSockaddrInet6) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// segmentSize is the size of the packets in a read of n bytes.
-func segmentSize(oob []byte, n int) int {
+// told is what the kernel says of a read: the size of the packets that it has joined (0: it
+// has not), and when they came (zero: unknown).
+func told(oob []byte) (size int, came time.Time) {
 	for len(oob) >= unix.SizeofCmsghdr {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
 		if err != nil {
 			break
 		}
-		if h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 2 {
+		switch {
+		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 2:
 			// An int in newer kernels, 16 bits in the first ones: equal on little-endian.
-			size := int(binary.NativeEndian.Uint16(data))
+			size = int(binary.NativeEndian.Uint16(data))
 			if len(data) >= 4 {
-				size = int(binary.NativeEndian.Uint32(data))
+				size = max(0, int(binary.NativeEndian.Uint32(data)))
 			}
-			if size > 0 {
-				return size
-			}
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_TIMESTAMPNS_NEW && len(data) >= 16:
+			came = time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
 		}
 		oob = rest
 	}
-	return n
+	return size, came
 }
