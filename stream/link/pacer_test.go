@@ -85,6 +85,8 @@ func TestOnTheWay(t *testing.T) {
 		"it got more from another":  {sent: stream.Marks{1: 900}, from: stream.Marks{1: 901}},
 		"a track that stands still": {base: stream.Marks{1: 800, 2: 80}, sent: stream.Marks{1: 900}, from: stream.Marks{1: 890, 2: 80}, stands: true},
 		"it has nothing":            {sent: stream.Marks{1: 900}},
+		"it lacks the first":        {sent: stream.Marks{0: 1, 1: 900}, from: stream.Marks{1: 900}},
+		"nothing was sent":          {stands: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &serving{h: h, cursor: h.CursorAt(nil), base: tc.base, sent: tc.sent}

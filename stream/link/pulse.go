@@ -123,7 +123,7 @@ func (s *serving) tick(now time.Time) {
 	rate, _ := s.l.pacer.limit()
 	paced := rate > 0 && now.Sub(s.pacedAt) >= pacedEvery
 	after := heartbeatAfter
-	if s.l.e.late(now) { // a send costs what is short
+	if s.shed.waits() { // a send costs what is short
 		after = heartbeatLate
 	}
 	if on && (paced || now.Sub(s.last) >= after) {

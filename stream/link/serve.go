@@ -15,7 +15,7 @@ const (
 	lateGather     = 50 * time.Millisecond  // between sends to a child for which this process was late
 	heartbeatEvery = pulseEvery
 	heartbeatAfter = heartbeatEvery * 4 / 5  // a pulse that finds so much silence sends one
-	heartbeatLate  = 2 * pulseEvery * 9 / 10 // the same where this process is late: still before silentAfter
+	heartbeatLate  = 2 * pulseEvery * 9 / 10 // the same for a child that this process keeps waiting: still before silentAfter
 	blockedTime    = 50 * time.Millisecond   // a socket that stayed full is tried again then
 	repairFloor    = 8_000                   // bytes a second that repairs may always use …
 	repairShare    = 5                       // … or one part in five of what the link carries
@@ -277,7 +277,7 @@ func (s *serving) onTheWay(from stream.Marks) bool {
 		return false
 	}
 	for t, n := range from {
-		if at := max(s.base[t], s.sent[t]); n > at || at-n > sendAhead {
+		if at := max(s.base[t], s.sent[t]); n > at || at-n > sendAhead || n == 0 && at > 0 {
 			return false
 		}
 	}
