@@ -10,7 +10,7 @@ const (
 	stillAfter   = 600 * time.Millisecond // nothing has come for so long, though the parent lives: perhaps others have more
 	stillAsk     = 16                     // numbers of each track that are asked for then
 	excusedStuck = time.Second            // … or so old, if the parent says that it misses it, too
-	lackRest     = time.Second // before the parent is asked again for what it lacks
+	lackRest     = time.Second            // before the parent is asked again for what it lacks
 	stuckAgain   = 200 * time.Millisecond
 	excuseTime   = 400 * time.Millisecond // for the parent to bring what others have lent: it may have been without it
 	withheldFew  = 12                     // packets that it did not bring …
