@@ -52,7 +52,7 @@ func (g *GPG) run(ctx context.Context, stdin []byte, args ...string) (out, statu
 		if errors.Is(err, exec.ErrNotFound) {
 			return nil, nil, fmt.Errorf("%s is not installed (hint: install GnuPG, or use --pgp-key FILE)", program)
 		}
-		return nil, stderr.Bytes(), fmt.Errorf("%s: %w", program, err)
+		return stdout.Bytes(), stderr.Bytes(), fmt.Errorf("%s: %w", program, err)
 	}
 	return stdout.Bytes(), stderr.Bytes(), nil
 }
@@ -147,18 +147,21 @@ func (g *GPG) Unwrap(ctx context.Context, fingerprint []byte, keys [][]byte, dat
 
 func (g *GPG) decrypt(ctx context.Context, msg []byte) ([]byte, error) {
 	out, status, err := g.run(ctx, msg, "--decrypt")
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if bytes.Contains(status, []byte("[GNUPG:] NO_SECKEY")) || bytes.Contains(status, []byte("[GNUPG:] DECRYPTION_FAILED")) {
-			return nil, fmt.Errorf("%w (gpg: decryption failed)", ErrNotOurs)
-		}
-		return nil, err
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
-	// gpg also passes on what was never encrypted.
-	if !bytes.Contains(status, []byte("[GNUPG:] DECRYPTION_OKAY")) || len(out) > maxSecret {
-		return nil, ErrNotOurs
+	// gpg ends with an error, too, if it has tried other keys of the user's before the right one.
+	// And it passes on what was never encrypted.
+	if said(status, "DECRYPTION_OKAY") && said(status, "GOODMDC") && len(out) <= maxSecret {
+		return out, nil
 	}
-	return out, nil
+	if err == nil || said(status, "NO_SECKEY") || said(status, "DECRYPTION_FAILED") {
+		return nil, fmt.Errorf("%w (gpg: decryption failed)", ErrNotOurs)
+	}
+	return nil, err
+}
+
+// said says whether gpg's status has a line that begins so.
+func said(status []byte, word string) bool {
+	return bytes.Contains(append([]byte{'\n'}, status...), []byte("\n[GNUPG:] "+word))
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
@@ -51,8 +52,19 @@ func (g *gnupg) run(args ...string) []byte {
 // newKey makes a key pair with an encryption subkey of its kind.
 func (g *gnupg) newKey(name, passphrase, primary, sub string) {
 	g.t.Helper()
+	g.generate(name, passphrase, primary, sub, "0")
+}
+
+// oldKey makes one that expired in 2021, with its subkey.
+func (g *gnupg) oldKey(name string) {
+	g.t.Helper()
+	g.generate(name, "", ed25519, cv25519, "1y", "--faked-system-time", "20200101T000000")
+}
+
+func (g *gnupg) generate(name, passphrase, primary, sub, expire string, args ...string) {
+	g.t.Helper()
 	script := filepath.Join(g.home, name)
-	text := "Key-Type: " + primary + "\nSubkey-Type: " + sub + "\nSubkey-Usage: encrypt\nName-Real: " + name + "\nExpire-Date: 0\n"
+	text := "Key-Type: " + primary + "\nSubkey-Type: " + sub + "\nSubkey-Usage: encrypt\nName-Real: " + name + "\nExpire-Date: " + expire + "\n"
 	if passphrase == "" {
 		text += "%no-protection\n"
 	} else {
@@ -61,7 +73,7 @@ func (g *gnupg) newKey(name, passphrase, primary, sub string) {
 	if err := os.WriteFile(script, []byte(text+"%commit\n"), 0o600); err != nil {
 		g.t.Fatal(err)
 	}
-	g.run("--gen-key", script)
+	g.run(append(args, "--gen-key", script)...)
 }
 
 const (
@@ -139,6 +151,96 @@ func TestGnuPG(t *testing.T) {
 	if _, err := other.Unwrap(t.Context(), nil, keys, data); !errors.Is(err, ErrNotOurs) {
 		t.Errorf("a gpg without keys: %v", err)
 	}
+}
+
+// Other kinds of keys that gpg makes, and what becomes of keys in the course of years: several
+// subkeys to encrypt to, some of them expired.
+func TestGnuPGKinds(t *testing.T) {
+	g := newGnuPG(t)
+	curve := func(name string) func(string) {
+		return func(who string) {
+			g.newKey(who, "", "ECDSA\nKey-Curve: "+name, "ECDH\nSubkey-Curve: "+name)
+		}
+	}
+	add := func(who string, algos ...string) {
+		for _, a := range algos {
+			g.run("--passphrase", "", "--quick-add-key", g.print(who), a, "encr", "never")
+		}
+	}
+	agent := &GPG{Home: g.home}
+	secret := []byte("0123456789abcdef0123456789abcdef")
+	for _, k := range []struct {
+		name string
+		make func(who string)
+		ok   bool
+	}{
+		{"nistp256", curve("nistp256"), true},
+		{"nistp521", curve("nistp521"), true},
+		{"brainpool", curve("brainpoolP256r1"), true},
+		{"rsa1024", func(who string) { g.newKey(who, "", ed25519, "RSA\nSubkey-Length: 1024") }, false},
+		{"elgamal", func(who string) { g.newKey(who, "", ed25519, "ELG-E\nSubkey-Length: 1024") }, false},
+		{"signs", func(who string) { g.run("--passphrase", "", "--quick-gen-key", who, "ed25519", "sign", "never") }, false},
+		{"several", func(who string) { g.newKey(who, "", ed25519, cv25519); add(who, "nistp256", "rsa2048") }, true},
+		{"expired", func(who string) { g.oldKey(who) }, false},
+		{"renewed", func(who string) {
+			g.oldKey(who)
+			g.run("--quick-set-expire", g.print(who), "0")
+			add(who, "cv25519")
+		}, true},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			g.t = t
+			k.make(k.name)
+			to, err := ParseRecipients(g.run("--export", k.name))
+			if !k.ok {
+				if err == nil {
+					t.Error("it is taken")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, keys, err := Wrap(secret, to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			agent.keys = nil // there are more now
+			own, err := ReadKeyFile(g.run("--passphrase", "", "--export-secret-keys", k.name), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, o := range map[string]Owner{"gpg": agent, "the key file": own} {
+				if got, err := o.Unwrap(t.Context(), to[0].Fingerprint, keys, data); err != nil || !bytes.Equal(got, secret) {
+					t.Errorf("%s does not unwrap: %v", name, err)
+				}
+				if got, err := o.Unwrap(t.Context(), nil, keys, data); err != nil || !bytes.Equal(got, secret) {
+					t.Errorf("%s does not unwrap, hidden: %v", name, err)
+				}
+			}
+			// The other way: what gpg encrypts to this key opens by its file.
+			plain := filepath.Join(g.home, k.name+".txt")
+			if err := os.WriteFile(plain, secret, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			msg := g.run("--trust-model", "always", "--compress-algo", "none", "--recipient", k.name, "--output", "-", "--encrypt", plain)
+			if got, err := own.Unwrap(t.Context(), nil, nil, msg); err != nil || !bytes.Equal(got, secret) {
+				t.Errorf("what gpg has encrypted does not open: %v", err)
+			}
+		})
+	}
+}
+
+// print is the fingerprint of a key.
+func (g *gnupg) print(name string) string {
+	g.t.Helper()
+	for l := range strings.Lines(string(g.run("--with-colons", "--list-keys", name))) {
+		if f := strings.Split(l, ":"); f[0] == "fpr" {
+			return f[9]
+		}
+	}
+	g.t.Fatalf("gpg has no key %q", name)
+	return ""
 }
 
 // generated is a key without gpg.
