@@ -101,6 +101,9 @@ func (s *live) act(a tree.Action) {
 			s.logger().Debug("bad answer along the tree", "err", err)
 		}
 	case tree.Send:
+		if p := n.peers[a.To]; p != nil && handsOn(a.Message) && !p.control.give() {
+			break // another entry is asked when no answer comes
+		}
 		n.send(a.To, tree.Marshal(tree.StreamID(s.id), a.Message))
 		if _, ok := a.Message.(tree.Stand); ok {
 			if l := n.linkTo(a.To); l != nil {

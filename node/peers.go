@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	"golang.org/x/time/rate"
 
 	"github.com/watergy/waterfall/stream"
 	"github.com/watergy/waterfall/stream/link"
@@ -21,24 +20,9 @@ type peerLink struct {
 	up    bool
 	users map[*live]bool
 
-	proven map[peer.ID]uint16 // the newest epoch of a room in which the other has proven to be a member
-	claims map[peer.ID][]byte // proofs for an epoch whose secret we do not have yet
-	budget *rate.Limiter      // of control messages; nil: none has come
-}
-
-// A neighbour's control messages are taken at this rate; a join storm at a relay
-// in layer 1 stays below it.
-const (
-	controlRate  = 200 // a second
-	controlBurst = 1000
-)
-
-// allow says whether another control message may be taken.
-func (p *peerLink) allow() bool {
-	if p.budget == nil {
-		p.budget = rate.NewLimiter(controlRate, controlBurst)
-	}
-	return p.budget.Allow()
+	proven  map[peer.ID]uint16 // the newest epoch of a room in which the other has proven to be a member
+	claims  map[peer.ID][]byte // proofs for an epoch whose secret we do not have yet
+	control talk
 }
 
 // deaf is how long nothing has come over a link that lives: there is a ping every second.
@@ -62,8 +46,8 @@ func (n *Node) linkTo(id tree.NodeID) *link.Link {
 // send sends a control message; one that cannot go is dropped: a link that takes none
 // is about to be reported down.
 func (n *Node) send(to tree.NodeID, b []byte) {
-	if l := n.linkTo(to); l != nil {
-		if err := l.Send(b); err != nil {
+	if p := n.peers[to]; p != nil {
+		if err := p.link.Send(b); err != nil {
 			n.log.Debug("control message not sent", "err", err)
 		}
 	}
@@ -151,8 +135,11 @@ func (n *Node) linkEvent(ev link.Event) {
 		n.log.Debug("link down", "err", ev.Err)
 		n.lose(id, p)
 	case link.Control:
-		if p.allow() {
+		switch p.control.take() {
+		case heard:
 			n.control(id, p, ev.Data)
+		case flooded:
+			n.leaveFlooder(id, p)
 		}
 	case link.Flowing:
 		if s := n.streams[ev.Stream]; s != nil {

@@ -68,6 +68,12 @@ func (n *Node) leaveForger(id tree.NodeID, p *peerLink, ev link.Event) {
 	} else {
 		s.logger().Warn("a relay is left for good", "peer", peer.ID(id), "why", ev.Err)
 	}
+	n.distrust(id, until)
+	n.lose(id, p)
+}
+
+// distrust has the streams of this node listen to another no more until then.
+func (n *Node) distrust(id tree.NodeID, until time.Time) {
 	if len(n.forgers) >= maxForgers {
 		var soonest tree.NodeID
 		for other, at := range n.forgers {
@@ -80,7 +86,6 @@ func (n *Node) leaveForger(id tree.NodeID, p *peerLink, ev link.Event) {
 	if until.After(n.forgers[id]) {
 		n.forgers[id] = until
 	}
-	n.lose(id, p)
 }
 
 // distrusted says whether a node has been caught forging, or keeping packets back of late.

@@ -129,6 +129,7 @@ type Peer struct {
 	upper       standing  // of the parent, as it says
 	displacedAt time.Time // when a strong node was last taken in place of a weak one
 	banned      []ban
+	unheard     []ban     // whose offers are not heard
 	ownFault    time.Time // until then links end because this node was elsewhere
 	quietUntil  time.Time // no move of our own will before
 	poorAt      time.Time // when a poor link was last acted upon

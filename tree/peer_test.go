@@ -57,8 +57,11 @@ func TestBoundedMemory(t *testing.T) {
 	for i := range 100 {
 		p.ban(NodeID(fmt.Sprint("b", i)))
 	}
-	if len(p.banned) > maxBans {
-		t.Errorf("%d bans", len(p.banned))
+	for i := range 100 {
+		p.unwelcome(NodeID(fmt.Sprint("b", i)), time.Hour)
+	}
+	if len(p.banned) > maxBans || len(p.unheard) > maxBans {
+		t.Errorf("%d bans, %d whose offers are not heard", len(p.banned), len(p.unheard))
 	}
 }
 
@@ -157,8 +160,11 @@ func FuzzPeer(f *testing.F) {
 			case 14:
 				ev = Idle{who, time.Duration(y) * 100 * time.Millisecond}
 			case 11:
-				if y == 1 {
+				switch y {
+				case 1:
 					ev = Leave{}
+				case 2:
+					ev = Unwelcome{who, time.Minute}
 				}
 			default:
 				ev = MessageReceived{who, m}

@@ -109,7 +109,7 @@ func (p *Peer) canDisplace(h *held) bool {
 	o := h.offer
 	w := p.weakest(false)
 	if w == nil || len(p.kids) != p.slots || !o.newcomer() && !p.isSpeaker(o.Joiner) && p.now.Before(p.quietUntil) || p.now.Before(p.displacedAt.Add(displaceWait)) ||
-		p.layer()+1 > min(h.deepest, maxPath-1) || o.Avoid == p.cfg.Self || p.kid(o.Joiner) != nil {
+		p.layer()+1 > min(h.deepest, maxPath-1) || o.Avoid == p.cfg.Self || p.kid(o.Joiner) != nil || p.isBanned(o.Joiner) {
 		return false
 	}
 	return p.mayClaim(o, w) || o.standing().stronger(w.standing()) || o.Purpose == ToJoin && o.Slots > w.slots

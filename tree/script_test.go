@@ -23,7 +23,7 @@ import (
 //	answer FROM accepted|full|unreached [PATH…]          an answer to the offer that is out; PATH without FROM
 //	answer-first FROM accepted|full            an answer to the offer that was sent first
 //	up|down|flowing|poor NODE
-//	silent|starved|idle|rtt NODE DURATION
+//	silent|starved|idle|unwelcome|rtt NODE DURATION
 //	slots N | reach KIND:SITE | speakers NODE… | leave | view
 //	from NODE path STAMP HOPS… | sum LAYERS OPEN [seen=N] [nat=KIND:SITE] [restricted=OPEN] [symmetric=OPEN] | head SEQ NODE:LAYER:OPENING… [open=LAYERS] |
 //	          offer NUM ID JOINER [below=N] [slots=N] [nat=KIND:SITE] [up=N] [avoid=NODE] [move|stand] [deepest=N] | up ID JOINER [like offer] |
@@ -175,6 +175,8 @@ func (s *script) event(f []string) Event {
 		return Starved{Peer: node(), For: s.duration(f[2])}
 	case "idle":
 		return Idle{Peer: node(), For: s.duration(f[2])}
+	case "unwelcome":
+		return Unwelcome{Peer: node(), For: s.duration(f[2])}
 	case "rtt":
 		return Measured{Peer: node(), RTT: s.duration(f[2])}
 	case "slots":

@@ -107,7 +107,7 @@ func (p *Peer) take(h *held) {
 		return
 	}
 	c := p.kid(o.Joiner)
-	if o.Joiner == p.cfg.Self || c != nil && o.ID <= c.offer {
+	if o.Joiner == p.cfg.Self || p.isUnheard(o.Joiner) || c != nil && o.ID <= c.offer {
 		return
 	}
 	p.remember(h)

@@ -140,6 +140,12 @@ type (
 		Peer NodeID
 		For  time.Duration
 	}
+	// Unwelcome says that Peer does harm over its link, which will be closed: for so long its
+	// offers are not heard.
+	Unwelcome struct {
+		Peer NodeID
+		For  time.Duration
+	}
 	// Poor says that the link with Peer, parent or child, is clearly worse than others.
 	Poor struct{ Peer NodeID }
 	// Relocated says that this node has changed its network, or has slept: for some seconds
@@ -227,6 +233,7 @@ func (e Flowing) apply(p *Peer)         { p.flowing(e.Peer) }
 func (e Idle) apply(p *Peer)            { p.idle(e.Peer, e.For) }
 func (e Silent) apply(p *Peer)          { p.silent(e.Peer, e.For) }
 func (e Starved) apply(p *Peer)         { p.starved(e.Peer, e.For) }
+func (e Unwelcome) apply(p *Peer)       { p.unwelcome(e.Peer, e.For) }
 func (e Poor) apply(p *Peer)            { p.poor(e.Peer) }
 func (Relocated) apply(p *Peer)         { p.relocated() }
 func (e SetSlots) apply(p *Peer)        { p.setSlots(e.Slots) }

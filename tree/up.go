@@ -10,7 +10,7 @@ func (p *Peer) handedUp(c *child, m HandUp) {
 	if old := p.held[o.Joiner]; old != nil && o.ID <= old.offer.ID || p.underWay(old, o) {
 		return
 	}
-	if o.Joiner == p.cfg.Self {
+	if o.Joiner == p.cfg.Self || p.isUnheard(o.Joiner) {
 		return
 	}
 	h := &held{offer: o, from: c.node, up: true, hops: m.Hops, deepest: m.Deepest}

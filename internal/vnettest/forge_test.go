@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,4 +296,82 @@ func (h blameHandler) WithAttrs(as []slog.Attr) slog.Handler {
 func (h blameHandler) WithGroup(name string) slog.Handler {
 	h.Handler = h.Handler.WithGroup(name)
 	return h
+}
+
+// A relay below the speaker forges before others come. Newcomers whom it is the first
+// parent of leave it for another, and play little later than those beside them.
+func TestForgingFirstParent(t *testing.T) {
+	if !*long {
+		t.Skip("go test ./internal/vnettest -run ForgingFirstParent -long")
+	}
+	media := func(every uint64) func(stream.Packet) (stream.Packet, bool) {
+		return func(p stream.Packet) (stream.Packet, bool) {
+			if p.Track != stream.ManifestTrack && p.Number%every == 0 {
+				p = changed(p)
+			}
+			return p, true
+		}
+	}
+	for name, do := range map[string]func(stream.Packet) (stream.Packet, bool){
+		"one in ten": media(10), "half": media(2), "all": media(1),
+		"manifests": func(p stream.Packet) (stream.Packet, bool) {
+			if p.Track == stream.ManifestTrack {
+				p = changed(p)
+			}
+			return p, true
+		},
+		"no manifests": func(p stream.Packet) (stream.Packet, bool) { return p, p.Track != stream.ManifestTrack },
+	} {
+		t.Run(name, func(t *testing.T) {
+			vnet.Run(t, vnet.Config{Seed: 5, DefaultDelay: 25 * time.Millisecond}, func(t *testing.T, n *vnet.Network) {
+				forging := &misdeed{do: do}
+				var said blames
+				var c *crowd
+				const most = 16
+				var played [most]atomic.Int64 // by node: when, since the beginning
+				began := time.Now()
+				c = newCrowd(t, n, crowdConfig{feed: feed, slots: 3, log: slog.LevelWarn, blames: &said, tap: func(i int, h *stream.History) {
+					forging.tap(i, h)
+					c.tasks.Go(func() {
+						if _, err := h.Proven().Next(t.Context(), make([]stream.Packet, 1)); err == nil {
+							played[i].CompareAndSwap(0, int64(time.Since(began)))
+						}
+					})
+				}})
+				c.fill(4, nil, 5*time.Second) // the speaker's
+				forger := c.listeners[0]
+				forging.begin()
+				var beside, below []time.Duration
+				for i := 6; i < most; i++ {
+					start := time.Since(began)
+					c.join(i, vnet.HostConfig{})
+					m := c.listeners[len(c.listeners)-1]
+					under := false
+					c.eventually(20*time.Second, []*member{m}, func(m *member) string {
+						under = under || takesFrom(forger, m)
+						if played[i].Load() == 0 {
+							return "plays nothing"
+						}
+						return ""
+					})
+					took := time.Duration(played[i].Load()) - start
+					if _, blamed := said.of(forger)[m.name]; under || blamed {
+						below = append(below, took)
+					} else {
+						beside = append(beside, took)
+					}
+				}
+				slices.Sort(beside)
+				slices.Sort(below)
+				t.Logf("beside the forger %v, first below it %v", beside, below)
+				if len(below) == 0 || len(beside) == 0 {
+					t.Fatal("nobody came below the forger, or everybody")
+				}
+				if slowest := below[len(below)-1]; slowest > 4*time.Second {
+					t.Errorf("one whose first parent forges plays after %v", slowest)
+				}
+				said.only(t, forger)
+			})
+		})
+	}
 }
