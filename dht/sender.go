@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	dhtpb "github.com/libp2p/go-libp2p-kad-dht/pb"
@@ -61,17 +62,26 @@ func (s sender) SendRequest(ctx context.Context, p peer.ID, m *dhtpb.Message) (*
 	defer st.Close()
 	stop := context.AfterFunc(ctx, func() { _ = st.Reset() })
 	defer stop()
-	b, err := msgio.NewVarintReaderSize(st, maxReply).ReadMsg()
+	reply, err := readReply(st, m)
 	if err != nil {
+		_ = st.Reset()
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
 		return nil, fmt.Errorf("asking a DHT server: %w", err)
 	}
+	return reply, nil
+}
+
+// readReply reads the answer to m.
+func readReply(r io.Reader, m *dhtpb.Message) (*dhtpb.Message, error) {
+	b, err := msgio.NewVarintReaderSize(r, maxReply).ReadMsg()
+	if err != nil {
+		return nil, err
+	}
 	reply := new(dhtpb.Message)
 	if err := proto.Unmarshal(b, reply); err != nil {
-		_ = st.Reset()
-		return nil, fmt.Errorf("reading a DHT server's answer: %w", err)
+		return nil, fmt.Errorf("reading the answer: %w", err)
 	}
 	if m.Record != nil && reply.Record == nil {
 		return nil, errNotStored

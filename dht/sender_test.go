@@ -1,11 +1,16 @@
 package dht
 
 import (
+	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
 
+	dhtpb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	recordlib "github.com/libp2p/go-libp2p-record"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/watergy/waterfall/internal/vnet"
 )
@@ -43,4 +48,47 @@ func TestDeadServers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzReply: whatever a DHT server answers, reading it does not panic, and a value is taken
+// only if it was signed for the key that was asked for.
+func FuzzReply(f *testing.F) {
+	w, other := newActor("writer"), newActor("other")
+	key := dhtKey(kindMember, w.pub, place{1}, nil)
+	h := newHeader(kindMember, w.pub, uint64(then.UnixMilli()), memberLife)
+	signed := h.sign(w.key, place{1}, []byte("body"))
+	moved := h.sign(w.key, place{2}, []byte("body"))
+	h = newHeader(kindMember, other.pub, uint64(then.UnixMilli()), memberLife)
+	foreign := h.sign(other.key, place{1}, []byte("body"))
+	near := peer.AddrInfo{ID: other.pub.ID()}
+	for _, value := range [][]byte{signed, moved, foreign} {
+		m := dhtpb.NewMessage(dhtpb.Message_GET_VALUE, []byte(key), 0)
+		m.Record = recordlib.MakePutRecord(key, value)
+		m.CloserPeers = dhtpb.RawPeerInfosToPBPeers([]peer.AddrInfo{near})
+		m.ProviderPeers = m.CloserPeers
+		b, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(append(binary.AppendUvarint(nil, uint64(len(b))), b...))
+	}
+	f.Add([]byte{0})
+	f.Add(binary.AppendUvarint(nil, maxReply+1))
+	v := validator{func() time.Time { return then }}
+	ask := dhtpb.NewMessage(dhtpb.Message_GET_VALUE, []byte(key), 0)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := readReply(bytes.NewReader(b), ask)
+		if err != nil {
+			return
+		}
+		dhtpb.PBPeersToPeerInfos(m.GetCloserPeers())
+		dhtpb.PBPeersToPeerInfos(m.GetProviderPeers())
+		value := m.GetRecord().GetValue()
+		if v.Validate(key, value) != nil {
+			return
+		}
+		if r, err := parseRecord(value); err != nil || r.writer != w.pub || r.verify(place{1}) != nil {
+			t.Fatalf("%x is taken", value)
+		}
+	})
 }

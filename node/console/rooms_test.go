@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -281,4 +282,30 @@ func TestEveryControlHasAName(t *testing.T) {
 func quoted(s string) string {
 	b, _ := json.Marshal(s)
 	return string(b)
+}
+
+// FuzzAsk: a request's JSON is read or refused; what is read is no larger than what came.
+func FuzzAsk(f *testing.F) {
+	f.Add("application/json", `{"name":"Küche","password":"secret"}`)
+	f.Add("application/json; charset=utf-8", `{"Ticket":"waterfall:12D3KooW","Password":""}`)
+	f.Add("application/json", `{"answer":"yes"}`)
+	f.Add("text/plain", `{}`)
+	f.Add("application/json", `{"name":`+strings.Repeat("[", 2000))
+	f.Fuzz(func(t *testing.T, kind, body string) {
+		r := httptest.NewRequest(http.MethodPost, "/api/v1/rooms", strings.NewReader(body))
+		r.Header.Set("Content-Type", kind)
+		var ask struct {
+			Name, Password, Ticket string
+			Answer                 home.Consent
+		}
+		err := readAsk(httptest.NewRecorder(), r, &ask)
+		var refused *Problem
+		if err != nil && (!errors.As(err, &refused) || refused.Status/100 != 4) {
+			t.Errorf("%q is refused with %v", body, err)
+		}
+		// A byte that is no UTF-8 becomes three.
+		if n := len(ask.Name) + len(ask.Password) + len(ask.Ticket); n > 3*len(body) {
+			t.Errorf("%d bytes are read out of %d", n, len(body))
+		}
+	})
 }
