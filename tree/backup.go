@@ -203,7 +203,7 @@ func (p *Peer) needy() bool { return p.parent == "" || p.lost || p.starving }
 // could ask.
 func (p *Peer) fallBack() bool {
 	b := p.backup
-	if b == nil || !b.up {
+	if b == nil || !b.up || b.leaving {
 		return false
 	}
 	p.tryAttach(b)

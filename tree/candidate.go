@@ -18,6 +18,7 @@ type candidate struct {
 	told     bool          // path came from the candidate itself, with stamp and contacts
 	stamp    uint64
 	up       bool      // linked
+	leaving  bool      // a backup that will go when its children have moved
 	asked    bool      // for a newer stamp
 	attached bool      // asked to deliver
 	badAt    time.Time // last heard to be silent or starved
@@ -181,6 +182,10 @@ func (p *Peer) candidateMessage(c *candidate, m Message) {
 		p.noPlace(c.node, m)
 		return
 	case Leaving:
+		if c == p.backup && !c.attached { // it is kept until another is found, or it goes
+			c.leaving, p.draw.at = true, p.now
+			return
+		}
 		p.refuseCandidate(c)
 		return
 	case Gone:

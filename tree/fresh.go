@@ -28,7 +28,9 @@ func (p *Peer) hold() {
 	}
 }
 
-// raise takes over a stamp of the parent and passes it to the children that asked.
+// raise takes over a stamp of the parent and passes it to the children that asked, and to all
+// standbys: if theirs got newer than ours, they would have to ask for proof when their parent dies.
+// So that it comes to both at about the same time, the root tells all of its children.
 func (p *Peer) raise(stamp uint64) {
 	if stamp <= p.stamp || p.frozen() {
 		return
@@ -36,13 +38,13 @@ func (p *Peer) raise(stamp uint64) {
 	p.stamp = stamp
 	p.hold()
 	for _, c := range p.kids {
-		if c.fresh && c.up {
+		if (c.fresh || p.cfg.Root) && c.up {
 			c.fresh = false
 			p.send(c.node, p.beat())
 		}
 	}
 	for _, s := range p.standbys {
-		if s.fresh && s.up {
+		if s.up {
 			s.fresh = false
 			p.send(s.node, p.beat())
 		}
@@ -64,18 +66,17 @@ func (p *Peer) wantFresh(c *child) {
 }
 
 // wantStamp gets a newer stamp for those below that want one.
-func (p *Peer) wantStamp() {
-	if p.cfg.Root {
-		p.raise(p.stamp + 1)
-		return
-	}
-	p.askDue = true
-}
+func (p *Peer) wantStamp() { p.askDue = true }
 
-// askFresh passes the children's wish for a newer stamp upwards, many as one.
+// askFresh passes the children's wish for a newer stamp upwards, many as one; the root fulfils it.
 func (p *Peer) askFresh() {
-	if p.askDue && p.attached() && !p.now.Before(p.askedAt.Add(freshGap)) {
-		p.askDue, p.askedAt = false, p.now
+	switch {
+	case !p.askDue || !p.attached() || p.now.Before(p.askedAt.Add(freshGap)):
+		return
+	case p.cfg.Root:
+		p.raise(p.stamp + 1)
+	default:
 		p.send(p.parent, Fresh{})
 	}
+	p.askDue, p.askedAt = false, p.now
 }

@@ -35,15 +35,16 @@ func (p *Peer) lapse(node NodeID) {
 	p.lapsed = p.now
 }
 
-// waryFree is free while wary.
+// waryFree is free while wary. A promise counts as none when it is a second old, and any that
+// has not been kept yet does when others have come to nothing.
 func (p *Peer) waryFree() int {
-	come := 0
+	taken := 0
 	for _, c := range p.kids {
-		if c.attached {
-			come++
+		if c.attached || !p.hogged() && p.now.Sub(c.since) < hogFirm {
+			taken++
 		}
 	}
-	free := max(p.slots-come, 0)
+	free := max(p.slots-taken, 0)
 	if len(p.kids) < max(2*p.slots, 1) || p.stalest() != nil {
 		return free
 	}
@@ -60,15 +61,15 @@ func (p *Peer) stalest() (oldest *child) {
 	return oldest
 }
 
-// makeWay drops the oldest promise if a wary node has made as many as it may.
-func (p *Peer) makeWay() {
-	if len(p.kids) < max(2*p.slots, 1) {
-		return
+// makeWay drops the oldest promise if a wary node has made as many as it may, and returns the
+// offers that have waited for its joiner.
+func (p *Peer) makeWay() []*held {
+	c := p.stalest()
+	if c == nil || len(p.kids) < max(2*p.slots, 1) {
+		return nil
 	}
-	if c := p.stalest(); c != nil {
-		p.lapse(c.node)
-		p.dropKid(c, true, true)
-	}
+	p.lapse(c.node)
+	return p.cutKid(c, true, true)
 }
 
 // idle gives up a child that has taken nothing for so long.

@@ -22,6 +22,7 @@ type seek struct {
 	near    NodeID    // ancestor that was asked before the first round
 
 	offer    OfferID   // zero: none out
+	up       bool      // it went up the tree
 	late     []OfferID // not answered in time; may be yet
 	answerBy time.Time
 	cand     *candidate
@@ -74,7 +75,10 @@ func (p *Peer) runSeek() {
 		if via := p.moveVia(); s.along && via != "" {
 			s.along, s.spent = false, s.once
 			s.offer = p.newOffer()
-			s.answerBy = p.now.Add(spareWait)
+			s.up, s.answerBy = via == p.parent, p.now.Add(spareWait)
+			if p.moving { // the parent will not be there for so long
+				s.answerBy = p.now.Add(p.cfg.AnswerWait)
+			}
 			p.do(SendOffer{Offer: s.offer, Via: via, Purpose: ToMove, Deepest: s.deepest, Below: p.subtree(), Slots: p.strength(), Avoid: s.avoid, Reach: p.cfg.Reach, Up: p.uptime()})
 			return
 		}
@@ -97,7 +101,7 @@ func (p *Peer) runSeek() {
 		e := s.queue[0]
 		s.queue = s.queue[1:]
 		if p.mayAsk(e.Node) {
-			s.offer = p.newOffer()
+			s.offer, s.up = p.newOffer(), false
 			s.answerBy = p.now.Add(p.cfg.AnswerWait)
 			if p.settled { // whoever is in need asks the next sooner; a late answer counts, too
 				s.answerBy = p.now.Add(p.cfg.AnswerWait * 4 / 10)
@@ -204,15 +208,16 @@ func (p *Peer) answered(a AnswerReceived) {
 	if c := p.draw.cand; c != nil && c.node == a.From {
 		p.draw.cand = nil
 	}
-	if p.isBackup(a.From) { // it has just found us a place as its child
+	next := &candidate{node: a.From, offer: s.offer, path: nodesToHops(a.Path), until: p.now.Add(linkWait), hedgeAt: p.now.Add(hedgeWait)}
+	if b := p.backup; p.isBackup(a.From) { // it has just found us a place as its child; it may not say again where it stands
+		next.path, next.told, next.stamp, next.delay, next.standing, next.rtt = b.path, b.told, b.stamp, b.delay, b.standing, b.rtt
 		p.backup = nil
 		p.spareSoon()
 	}
-	id := s.offer
 	if s.offer = 0; s.cand != nil {
 		p.dropCandidate(false)
 	}
-	s.cand = &candidate{node: a.From, offer: id, path: nodesToHops(a.Path), until: p.now.Add(linkWait), hedgeAt: p.now.Add(hedgeWait)}
+	s.cand = next
 	p.dropLateOffers()
 }
 

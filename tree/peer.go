@@ -55,6 +55,8 @@ const (
 	spareMax     = 20 * time.Second
 	drawWait     = 3 * time.Minute        // between draws of another backup, longer when they bring nothing …
 	drawMax      = 16 * time.Minute       // … at most
+	farTrip      = 250 * time.Millisecond // a backup with a longer round trip is replaced soon …
+	farWait      = 10 * time.Second       // … if one is found in this time, half of it more or less
 	weighWait    = 3 * time.Second        // for the path and the round trip of a drawn node
 	drawGain     = 20 * time.Millisecond  // or an eighth of it: clearly less delay
 	relieveWait  = 2 * time.Second        // before one that was taken in is asked to move on
@@ -84,6 +86,7 @@ const (
 	deepHeads    = 5  // one of so many heads takes its entries along below that layer
 
 	standbysPerSlot = 2
+	farDraws        = 6 // in vain, for a nearer or higher backup, before they get rare
 	standTries      = 4 // children asked to be another's backup
 	downEntries     = 8
 	riseWeight      = 16
@@ -232,8 +235,8 @@ func (p *Peer) Step(now time.Time, ev Event) []Action {
 		p.tellHead()
 	} else {
 		p.tellSum()
-		p.askFresh()
 	}
+	p.askFresh()
 	p.tellWatch()
 	return p.out
 }
@@ -327,15 +330,15 @@ func (p *Peer) Deadline() time.Time {
 	earlier(p.waitingUntil())
 	earlier(p.seekDeadline())
 	p.backupDeadline(earlier)
+	if p.askDue && p.attached() {
+		earlier(p.askedAt.Add(freshGap))
+	}
 	if p.cfg.Root {
 		earlier(p.headDue)
 		if p.downSeq != p.head.Seq && len(p.kids) > 0 {
 			earlier(p.downAt.Add(headPeriod))
 		}
 	} else if p.attached() {
-		if p.askDue {
-			earlier(p.askedAt.Add(freshGap))
-		}
 		if p.dirty {
 			earlier(p.sumAt.Add(sumGap))
 		}
@@ -376,9 +379,6 @@ func (p *Peer) leave() {
 	if p.backup != nil {
 		p.dropBackup(false)
 	}
-	for len(p.standbys) > 0 {
-		p.dropStandby(p.standbys[0], true)
-	}
 	for i := len(p.kids) - 1; i >= 0; i-- {
 		if c := p.kids[i]; !c.up {
 			p.dropKid(c, true, true)
@@ -391,12 +391,22 @@ func (p *Peer) leave() {
 	for _, c := range p.kids {
 		p.send(c.node, Leaving{})
 	}
+	for i := len(p.standbys) - 1; i >= 0; i-- {
+		if s := p.standbys[i]; s.up {
+			p.send(s.node, Leaving{})
+		} else {
+			p.dropStandby(s, true)
+		}
+	}
 	if p.parent != "" {
 		p.send(p.parent, Leaving{})
 	}
 }
 
 func (p *Peer) finishLeaving() {
+	for len(p.standbys) > 0 {
+		p.dropStandby(p.standbys[0], true)
+	}
 	for len(p.kids) > 0 {
 		p.dropKid(p.kids[len(p.kids)-1], true, true)
 	}

@@ -27,6 +27,10 @@ func (p *Peer) highEnough(c *candidate) bool {
 	return len(p.kids) == 0 || len(c.path) <= max(p.layer(), 2)
 }
 
+// farBackup says that what the backup sends when the parent dies comes late to who plays
+// half a second behind: silence is noticed after 150 ms, and then it has to be asked.
+func (p *Peer) farBackup() bool { return p.backup != nil && p.backup.rtt > farTrip }
+
 // lowBackup draws another soon if the backup is not high enough.
 func (p *Peer) lowBackup() {
 	if b := p.backup; b != nil && b.told && !p.highEnough(b) {
@@ -37,7 +41,7 @@ func (p *Peer) lowBackup() {
 // drawSoon begins anew to draw: where we or the backup stand has changed.
 func (p *Peer) drawSoon() {
 	p.draw.vain = 0
-	p.draw.at = p.now.Add(drawWait/2 + p.jitter(drawWait))
+	p.draw.at = p.now.Add(p.drawGap())
 	if b := p.backup; b != nil && b.told && !p.highEnough(b) {
 		p.draw.at = p.now.Add(spareSoon + p.jitter(spareMin))
 	}
@@ -53,25 +57,29 @@ func (p *Peer) runDraw() {
 	if d.cand != nil || b == nil || !b.told || b.attached || p.spare.offer != 0 || p.now.Before(p.drawFrom()) || !p.steady() {
 		return
 	}
-	if p.highEnough(b) && d.vain%2 == 0 && p.rtt > 0 && p.fasterBy(b.via(), p.delay()) && !p.now.Before(p.riseAt) {
+	if p.highEnough(b) && !b.leaving && d.vain%2 == 0 && p.rtt > 0 && p.fasterBy(b.via(), p.delay()) && !p.now.Before(p.riseAt) {
 		d.at = p.now.Add(p.drawGap())
 		d.vain++ // if it has no slot for us, another is drawn next
 		p.startMove(p.layer(), riseJitter)
 		p.seek.via = b.node
 		return
 	}
-	if p.layer() < 2 {
+	deepest := p.layer()
+	switch {
+	case b.leaving:
+		deepest = min(p.layer()+1, maxPath)
+	case p.layer() < 2:
 		d.at = p.now.Add(drawMax)
 		return
 	}
+	p.askSpare(deepest)
 	d.at = p.now.Add(p.drawGap())
-	p.askSpare(p.layer())
 	d.offer = p.spare.offer
 }
 
 // drawFrom is when the next draw may be made: what nobody needs waits until all is calm.
 func (p *Peer) drawFrom() time.Time {
-	if p.highEnough(p.backup) {
+	if b := p.backup; p.highEnough(b) && !b.leaving {
 		return later(p.draw.at, p.quietUntil)
 	}
 	return p.draw.at
@@ -80,6 +88,9 @@ func (p *Peer) drawFrom() time.Time {
 // drawGap is longer the less came of the last draws.
 func (p *Peer) drawGap() time.Duration {
 	d := min(drawWait<<min(p.draw.vain, 8), drawMax)
+	if b := p.backup; p.draw.vain < farDraws && b != nil && (p.farBackup() || b.told && !p.highEnough(b)) {
+		d = farWait
+	}
 	return d/2 + p.jitter(d)
 }
 
@@ -132,10 +143,10 @@ func (p *Peer) weigh() {
 		p.takeDrawn()
 		return
 	}
-	if b.attached || !c.up || !c.told || c.rtt == 0 || !p.highEnough(c) {
+	if b.attached || !c.up || !c.told || !b.leaving && (c.rtt == 0 || !p.highEnough(c)) {
 		return
 	}
-	if p.highEnough(b) && b.rtt > 0 && (c.rtt+c.rtt/4 > b.rtt && !p.fasterBy(c.via(), b.via()) || c.via() > b.via()+drawGain) {
+	if p.highEnough(b) && b.rtt > 0 && !b.leaving && (c.rtt+c.rtt/4 > b.rtt && !p.fasterBy(c.via(), b.via()) || c.via() > b.via()+drawGain) {
 		p.draw.vain++
 		p.endDraw(true)
 		return
@@ -146,6 +157,9 @@ func (p *Peer) weigh() {
 	p.backup = c
 	p.send(b.node, Gone{})
 	p.release(b.node)
+	if p.needy() {
+		p.fallBack()
+	}
 }
 
 // endDraw gives the drawn node up; tell says that it is to hear of it.

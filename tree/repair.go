@@ -1,6 +1,9 @@
 package tree
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // parentMessage takes what the parent says.
 func (p *Peer) parentMessage(m Message) {
@@ -109,6 +112,7 @@ func (p *Peer) backupWait() time.Duration {
 
 // orphaned begins the search for a parent: the backup first, then others.
 func (p *Peer) orphaned(near bool) {
+	p.hasten()
 	if s := &p.seek; s.once { // there is more at stake now
 		if s.cand == nil {
 			p.stopSeek()
@@ -123,6 +127,25 @@ func (p *Peer) orphaned(near bool) {
 			p.stopSeek()
 			p.changeOver()
 		}
+	}
+}
+
+// hasten ends what a search that is on its way waits for in vain, now that the parent is lost:
+// an answer that would come by it, a candidate that hangs on it, and its turn after a refusal.
+func (p *Peer) hasten() {
+	s := &p.seek
+	if !s.active || len(p.path) == 0 {
+		return
+	}
+	lost := p.path[len(p.path)-1].Node
+	if c := s.cand; c != nil && !c.attached && slices.ContainsFunc(c.path, func(h Hop) bool { return h.Node == lost }) {
+		p.dropCandidate(false)
+	}
+	if s.offer != 0 && s.up {
+		p.offerLate()
+	}
+	if soon := p.now.Add(p.jitter(repairJitter)); s.cand == nil && s.offer == 0 && soon.Before(s.at) {
+		s.at = soon
 	}
 }
 
@@ -189,7 +212,11 @@ func (p *Peer) measured(node NodeID, rtt time.Duration) {
 	case node == p.parent:
 		p.rtt = rtt
 	case p.isBackup(node):
+		first := p.backup.rtt == 0
 		p.backup.rtt = rtt
+		if first && p.farBackup() {
+			p.drawSoon()
+		}
 	case p.isDrawn(node):
 		p.draw.cand.rtt = rtt
 		p.weigh()

@@ -201,7 +201,7 @@ func (p *Peer) free() int {
 
 func (p *Peer) accept(h *held) {
 	o := h.offer
-	p.makeWay()
+	queue := p.makeWay()
 	c := &child{
 		node: o.Joiner, offer: o.ID, slots: o.Slots, age: o.Up, reach: o.Reach, until: p.now.Add(provisional),
 		promise: p.now.Add(provisional), open: promised(o),
@@ -212,6 +212,7 @@ func (p *Peer) accept(h *held) {
 	if o.Below > 1 { // it will want proof that we are not below it
 		p.wantFresh(c)
 	}
+	p.placeAll(queue)
 }
 
 func (p *Peer) insertKid(c *child) {
@@ -380,6 +381,18 @@ func (p *Peer) kidUp(c *child) {
 // dropKid frees a slot; goodbye tells the child, linked says that there is, or may
 // soon be, a link to let go.
 func (p *Peer) dropKid(c *child, goodbye, linked bool) {
+	p.placeAll(p.cutKid(c, goodbye, linked))
+}
+
+// placeAll finds room for offers that have waited in vain for a child.
+func (p *Peer) placeAll(queue []*held) {
+	for _, h := range queue {
+		p.place(h)
+	}
+}
+
+// cutKid is dropKid, but for the offers that have waited for c: it returns them.
+func (p *Peer) cutKid(c *child, goodbye, linked bool) []*held {
 	i, _ := slices.BinarySearchFunc(p.kids, c.node, compareKid)
 	p.kids = slices.Delete(p.kids, i, i+1)
 	p.dirty = true
@@ -392,9 +405,7 @@ func (p *Peer) dropKid(c *child, goodbye, linked bool) {
 	if linked {
 		p.release(c.node)
 	}
-	for _, h := range p.takeQueue(c) { // it has waited in vain
-		p.place(h)
-	}
+	return p.takeQueue(c)
 }
 
 // dropLate takes back slots from joiners that did not come.
