@@ -25,7 +25,8 @@ const (
 type headBook struct {
 	newest  map[[16]byte]heardHead
 	offset  map[[16]byte]time.Duration // the speaker's clock minus ours
-	arrived time.Time                  // of the last newer head, zero since restart
+	arrived time.Time                  // when the newest head that has come was said, zero since restart
+	live    time.Time                  // when one last came that was not kept for us by the DHT, the same
 	began   time.Time
 }
 
@@ -40,7 +41,17 @@ func newHeadBook() headBook {
 }
 
 // restart forgets that heads arrived, when a node begins to look for a parent.
-func (b *headBook) restart() { b.arrived, b.began = time.Time{}, time.Now() }
+func (b *headBook) restart() { b.arrived, b.live, b.began = time.Time{}, time.Time{}, time.Now() }
+
+// came notes a head that tells us something new. What the DHT has kept may be of a speaker that
+// has died since: its age counts, as far as that is known, and who speaks now is asked all the same.
+func (b *headBook) came(stream [16]byte, off time.Duration, via Signal, now time.Time) {
+	if via != DHT {
+		b.arrived, b.live = now, now
+	} else if said := now.Add(off - b.offset[stream]); said.After(b.arrived) {
+		b.arrived = said
+	}
+}
 
 // newer notes h and says whether it tells us something new. A stream stays with the
 // speaker it was first heard of from.
@@ -104,7 +115,7 @@ func (p *Presence) takeHead(r record, via Signal) {
 			continue
 		}
 		if !h.Ended {
-			p.heard.arrived = now
+			p.heard.came(h.Stream, off, via, now)
 		}
 		if only {
 			h.Entries = byDHT(h)
@@ -158,7 +169,7 @@ func (p *Presence) tendHeads() {
 	var nextAsk, nextLook, began time.Time
 	for {
 		p.mu.Lock()
-		watch, arrived := p.watch, p.heard.arrived
+		watch, arrived, live := p.watch, p.heard.arrived, p.heard.live
 		restarted := !p.heard.began.Equal(began)
 		began = p.heard.began
 		p.mu.Unlock()
@@ -178,14 +189,18 @@ func (p *Presence) tendHeads() {
 			}
 			continue
 		}
+		if now.Sub(live) < headFresh {
+			ask.reset()
+		}
 		fresh := now.Sub(arrived) < headFresh
 		if fresh {
-			ask.reset()
 			look.reset()
 		}
 		if !now.Before(nextAsk) {
-			if !fresh {
+			if now.Sub(live) >= headFresh {
 				p.ask()
+			}
+			if !fresh {
 				notify(p.doubtKick)
 			}
 			nextAsk = now.Add(ask.next())

@@ -2,7 +2,9 @@ package dht
 
 import (
 	"context"
+	"crypto/ecdh"
 	"crypto/ed25519"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +50,7 @@ type Host struct {
 	log    *slog.Logger
 	key    ed25519.PrivateKey
 	self   pubKey
+	box    *ecdh.PrivateKey // of this run: what is said to us alone is sealed to it, in all rooms
 	host   host.Host
 	kad    *kaddht.IpfsDHT
 	bytes  traffic
@@ -99,8 +102,12 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 			return nil, err
 		}
 	}
+	box, err := ecdh.X25519().GenerateKey(crand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("starting the host: %w", err)
+	}
 	h := &Host{
-		cfg: cfg, log: cfg.Log, key: key, self: publicOf(key),
+		cfg: cfg, log: cfg.Log, key: key, self: publicOf(key), box: box,
 		ready: make(chan struct{}), table: make(chan struct{}),
 		moved: make(chan struct{}), returned: make(chan struct{}), mdnsFound: map[peer.ID]bool{}, rooms: map[peer.ID]bool{},
 		present: map[*Presence]struct{}{},

@@ -39,8 +39,9 @@ type Offer struct {
 type Answer struct {
 	Stream [16]byte
 	From   peer.ID // the writer
-	ID     uint64  // of the offer
-	Body   []byte  // opaque
+	Box    [32]byte
+	ID     uint64 // of the offer
+	Body   []byte // opaque
 	Via    Signal
 }
 
@@ -168,5 +169,5 @@ func openAnswer(rec record, box *ecdh.PrivateKey, stream [16]byte, id uint64) (a
 	if !ed25519.Verify(from[:], answerSigned(rec.header, stream, id, r.b), sig) {
 		return a, errors.New("the answer's inner signature is wrong")
 	}
-	return Answer{Stream: stream, From: from.ID(), ID: id, Body: slices.Clone(r.b)}, nil
+	return Answer{Stream: stream, From: from.ID(), Box: theirs, ID: id, Body: slices.Clone(r.b)}, nil
 }

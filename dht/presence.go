@@ -3,11 +3,10 @@ package dht
 import (
 	"context"
 	"crypto/ecdh"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
-	mrand "math/rand/v2"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -79,10 +78,6 @@ type use struct {
 
 // Enter begins to take part in room r: publishes the member record and keeps it fresh.
 func (h *Host) Enter(r *Room, m Member) (*Presence, error) {
-	box, err := ecdh.X25519().GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("entering the room: %w", err)
-	}
 	h.mu.Lock()
 	taken, closed := h.rooms[r.ID], h.ctx.Err() != nil
 	h.rooms[r.ID] = true
@@ -93,12 +88,12 @@ func (h *Host) Enter(r *Room, m Member) (*Presence, error) {
 	if taken {
 		return nil, fmt.Errorf("this node is in room %s already", r.ID)
 	}
-	return h.enter(r, m, box), nil
+	return h.enter(r, m), nil
 }
 
 // Renew goes on with a newer record of the room (Host.Reopen). If its epoch is the same
-// that is all, and p is returned. A new epoch has other keys, so all is said elsewhere: a
-// presence with the same box takes over, and p is only to be left.
+// that is all, and p is returned. A new epoch has other keys, so all is said elsewhere: another
+// presence takes over, and p is only to be left.
 func (p *Presence) Renew(r *Room) *Presence {
 	if r.Epoch == p.room().Epoch {
 		p.current.Store(r)
@@ -107,16 +102,16 @@ func (p *Presence) Renew(r *Room) *Presence {
 	p.mu.Lock()
 	p.renewed = true
 	p.mu.Unlock()
-	return p.h.enter(r, p.me, p.box)
+	return p.h.enter(r, p.me)
 }
 
-func (h *Host) enter(r *Room, m Member, box *ecdh.PrivateKey) *Presence {
+func (h *Host) enter(r *Room, m Member) *Presence {
 	m.Peer = h.host.ID()
 	if m.Since.IsZero() {
 		m.Since = h.clock.now()
 	}
 	p := &Presence{
-		h: h, me: m, box: box, records: make(chan []byte, recordQueue), roomKick: make(chan struct{}, 1), doubtKick: make(chan struct{}, 1),
+		h: h, me: m, box: h.box, records: make(chan []byte, recordQueue), roomKick: make(chan struct{}, 1), doubtKick: make(chan struct{}, 1),
 		heads: make(chan Head, headQueue), offers: make(chan Offer, offerQueue), answers: make(chan Answer, answerQueue),
 		putting: make(chan struct{}, 1), topicsKick: make(chan struct{}, 1), headsKick: make(chan struct{}, 1),
 		inboxKick: make(chan struct{}, 1), putKick: make(chan struct{}, 1),
@@ -148,7 +143,8 @@ func (h *Host) enter(r *Room, m Member, box *ecdh.PrivateKey) *Presence {
 	return p
 }
 
-// Box is this node's X25519 key for this run, what goes into heads as contact.
+// Box is this node's X25519 key of this run, what goes into heads as contact. It is the same in
+// every room: who has a link with a node knows by it whether that was started anew.
 func (p *Presence) Box() [32]byte { return [32]byte(p.box.PublicKey().Bytes()) }
 
 // Watch says what to listen for: heads (a node without a parent), offers per stream
@@ -380,7 +376,7 @@ func (p *Presence) tendMesh() {
 		tries := 0
 		for _, b := range []uint64{now, now - 1} {
 			found := p.h.providers(p.ctx, p.room().secret.rendezvous("members", nil, b), 16)
-			mrand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
+			rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
 			for _, ai := range found {
 				if tries < 4 && p.h.host.Network().Connectedness(ai.ID) != network.Connected {
 					tries++

@@ -148,13 +148,13 @@ func (s *live) answer(a tree.Answer) {
 	old := n.peers[a.Offer.Joiner]
 	switch {
 	case old == nil:
-	case old.up && old.lives() && (old.box == o.Box || old.box == [32]byte{}):
+	case old.up && old.with(o.Box):
 		old.use(s)
 		ans.useLink = true
 		s.sendAnswer(o, ans, a.Via)
 		s.step(tree.LinkUp{Peer: a.Offer.Joiner})
 		return
-	case !old.up && old.ours && tree.NodeID(n.ID()) < a.Offer.Joiner:
+	case !old.up && old.ours && old.with(o.Box) && tree.NodeID(n.ID()) < a.Offer.Joiner:
 		// Two that offer to each other: the lower ID's offer wins (DESIGN 4).
 		old.use(s)
 		ans.useLink = true
@@ -234,7 +234,7 @@ func (r *room) answerSeen(a dht.Answer) {
 	case body.verdict != tree.Accepted:
 		n.closeLink(p.link)
 		s.step(ev)
-	case known != nil && (body.useLink || !known.ours && tree.NodeID(n.ID()) > from):
+	case known != nil && (body.useLink || !known.ours && known.with(a.Box) && tree.NodeID(n.ID()) > from):
 		// The second: the other has offered to us meanwhile, and its offer wins.
 		n.closeLink(p.link)
 		known.use(s)
@@ -242,12 +242,12 @@ func (r *room) answerSeen(a dht.Answer) {
 		if known.up {
 			s.step(tree.LinkUp{Peer: from})
 		}
-	case body.useLink:
+	case body.useLink: // it has ended here since: that is no reason to keep away from its other end
 		n.closeLink(p.link)
+		ev.Verdict = tree.Full
 		s.step(ev)
-		s.step(tree.LinkDown{Peer: from})
 	default:
-		n.adopt(from, &peerLink{link: p.link, ours: true}, s)
+		n.adopt(from, &peerLink{link: p.link, box: a.Box, ours: true}, s)
 		s.step(ev)
 		if err := p.link.Accept(string(from), body.desc); err != nil {
 			s.logger().Warn("cannot take an answer", "from", a.From, "err", err)

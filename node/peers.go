@@ -15,7 +15,7 @@ import (
 // peerLink is the one link with another node, and the streams that use it.
 type peerLink struct {
 	link  *link.Link
-	box   [32]byte // the other's key of this run, if it offered; tells a restarted node
+	box   [32]byte // the other's key of this run; tells a restarted node
 	ours  bool     // we offered
 	up    bool
 	users map[*live]bool
@@ -28,11 +28,12 @@ type peerLink struct {
 // deaf is how long nothing has come over a link that lives: there is a ping every second.
 const deaf = 1500 * time.Millisecond
 
-// lives says that the other side was heard of late. One that has moved may know no more of
-// a link that has not ended here yet.
-func (p *peerLink) lives() bool {
+// with says that the link is one with the run of the other that has this key, and that it was
+// heard of late. One that has moved, or was started anew, may know no more of a link that has not
+// ended here yet.
+func (p *peerLink) with(box [32]byte) bool {
 	heard := p.link.Stats().Heard
-	return heard.IsZero() || time.Since(heard) < deaf
+	return p.box == box && (heard.IsZero() || time.Since(heard) < deaf)
 }
 
 // linkTo is the link with a node, nil if there is none.

@@ -89,8 +89,13 @@ func newCrowd(t *testing.T, net *vnet.Network, cfg crowdConfig) *crowd {
 	if err := c.speaker.Host().PutRoom(ctx, room); err != nil {
 		t.Fatal(err)
 	}
+	speaker := c.speaker
 	c.task(func() error {
-		return c.speaker.Speak(t.Context(), node.SpeakConfig{Room: room, Input: "test", Feed: cfg.feed})
+		err := speaker.Speak(t.Context(), node.SpeakConfig{Room: room, Input: "test", Feed: cfg.feed})
+		if speaker.gone.Load() {
+			return nil
+		}
+		return err
 	})
 	return c
 }
@@ -107,11 +112,16 @@ func key(t *testing.T, name string) crypto.PrivKey {
 // start starts node i on a host of its own.
 func (c *crowd) start(i int, hc vnet.HostConfig, nc node.Config) *member {
 	c.t.Helper()
-	m := &member{name: fmt.Sprint("node", i), nat: hc.NAT != vnet.Open, probe: newProbe(), causes: newMeter()}
-	m.ip = netip.AddrFrom4([4]byte{1, 2, byte(i >> 8), byte(i)})
+	ip := netip.AddrFrom4([4]byte{1, 2, byte(i >> 8), byte(i)})
 	if hc.Gateway.IsValid() {
-		m.ip = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		ip = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
 	}
+	return c.startAt(ip, i, hc, nc)
+}
+
+func (c *crowd) startAt(ip netip.Addr, i int, hc vnet.HostConfig, nc node.Config) *member {
+	c.t.Helper()
+	m := &member{ip: ip, name: fmt.Sprint("node", i), nat: hc.NAT != vnet.Open, probe: newProbe(), causes: newMeter()}
 	m.host = c.net.Host(m.ip, hc)
 	nc.Key = key(c.t, m.name)
 	nc.Version = "vnettest"

@@ -12,7 +12,7 @@ import (
 	"github.com/watergy/waterfall/node"
 )
 
-var long = flag.Bool("long", false, "TestSpeakers with 5 speakers and 20 listeners for 60 s, TestDroppingNode with all that a relay may keep back")
+var long = flag.Bool("long", false, "TestSpeakers with 5 speakers and 20 listeners for 60 s, TestDroppingNode with all that a relay may keep back, TestSpeakerStartedAnew with two speakers")
 
 const (
 	panelRate   = 600_000 // bits a second of each stream
