@@ -51,7 +51,9 @@ WFNODE_MEDIA_PORTS), then from config.toml in the home directory (media-ports = 
 		PersistentPreRunE: fillFlags,
 		Args:              knownCommand,
 		RunE:              showHelp,
+		Version:           versionLine(), // as --version, which many try first
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		msg, _, _ := strings.Cut(err.Error(), ": strconv.") // which says the same in Go's words
 		return usagef("%s (hint: %s --help)", msg, cmd.CommandPath())
