@@ -81,8 +81,9 @@ func atOnce(rate float64, most int) int {
 	return min(max(int(rate*paceSpan.Seconds()/packetSize), 1), most)
 }
 
-// keepUp makes a child that is too far behind skip. One that still gets what went before
+// keepUp makes a child that is too far behind skip. A newcomer that still gets what went before
 // it came is only on its way: if that is slow, it leaves the old group when a new one begins.
+// One that stood still and goes on gets all that it lacks where the way has room for it.
 // On a way without a limit it is this process that is late: perhaps it makes up for it.
 func (s *serving) keepUp(rate float64, now time.Time) {
 	lag := s.cursor.Lag(now)
@@ -96,7 +97,7 @@ func (s *serving) keepUp(rate float64, now time.Time) {
 	switch {
 	case rate > 0 && late >= lagMost, rate == 0 && s.shed.due(late, rand.Float64(), now):
 		s.cursor.Skip(now.Add(-skipMost))
-	case s.level || lag < lagMost || rate == 0 && !s.l.e.late(now) || !s.cursor.SkipToKey():
+	case s.level || lag < lagMost || rate == 0 && (!s.newcomer || !s.l.e.late(now)) || !s.cursor.SkipToKey():
 		return
 	}
 	s.gaps = ^uint16(0)

@@ -63,6 +63,7 @@ type serving struct {
 	plannedAt time.Time
 	pacedAt   time.Time    // when it was last said that the link is paced
 	catching  atomic.Bool  // read under the link's mutex too
+	newcomer  bool         // had nothing of the stream when it asked
 	level     bool         // the cursor has been at the end: what it missed is not to be made up for
 	gaps      uint16       // a bit for each track of which packets were skipped, until it goes on …
 	floor     stream.Marks // … here

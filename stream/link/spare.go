@@ -111,7 +111,7 @@ func (l *Link) served(now time.Time) (sum float64) {
 // begin decides how a child that has just asked gets what it lacks: at once out of what
 // is to spare; but if that would end after the next key start, it begins there.
 func (s *serving) begin(fresh bool, now time.Time) {
-	s.level, s.gaps, s.floor = false, 0, stream.Marks{}
+	s.newcomer, s.level, s.gaps, s.floor = fresh, false, 0, stream.Marks{}
 	s.early = s.cursor.Lag(now)
 	s.catching.Store(true)
 	s.plan(now)
