@@ -69,6 +69,7 @@ type Engine struct {
 	lends   lendBudget
 	resting atomic.Bool  // the pulse
 	lateAt  atomic.Int64 // when the pulse was last late, ns; 0: never
+	sending atomic.Int64 // streams that children take, at the last pulse
 	uplink  uplink
 
 	mu     sync.Mutex // guards all below

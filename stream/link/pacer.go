@@ -14,6 +14,8 @@ const (
 	skipMost  = lagMost / 2            // a key start that is older is no place to go on: it would be behind again at once
 	stallTime = 300 * time.Millisecond // for this process to make up for a moment without a core
 	shedFrom  = 200 * time.Millisecond // a child that it keeps waiting for longer may have to skip …
+	shedLeast = 8                      // children: to send to fewer takes so little that it is not what keeps this process …
+	fewLag    = 2 * time.Second        // … so that they skip only when they are that late
 	shedRisk  = 3.0                    // … with so much risk a second when it is lagMost behind
 )
 
@@ -91,11 +93,12 @@ func (s *serving) keepUp(rate float64, now time.Time) {
 	if !s.level {
 		late -= s.early
 	}
-	if rate > 0 {
+	sheds := rate == 0 && (late >= fewLag || s.l.e.sending.Load() >= shedLeast)
+	if !sheds {
 		s.shed = shedding{}
 	}
 	switch {
-	case rate > 0 && late >= lagMost, rate == 0 && s.shed.due(late, rand.Float64(), now):
+	case rate > 0 && late >= lagMost, sheds && s.shed.due(late, rand.Float64(), now):
 		s.cursor.Skip(now.Add(-skipMost))
 	case s.level || lag < lagMost || rate == 0 && (!s.newcomer || !s.l.e.late(now)) || !s.cursor.SkipToKey():
 		return

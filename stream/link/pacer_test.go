@@ -14,6 +14,7 @@ func TestKeepUp(t *testing.T) {
 	for name, tc := range map[string]struct {
 		rate  float64         // limit of the way, bytes a second
 		comes bool            // the child has not been level yet
+		few   bool            // others are sent to
 		looks []time.Duration // at the child, after the packet came
 		waits bool            // for this process: it gets no repairs
 		skips bool
@@ -25,6 +26,8 @@ func TestKeepUp(t *testing.T) {
 		"a newcomer":                 {comes: true, looks: []time.Duration{lagMost, lagMost + shedFrom - ms}},
 		"a newcomer, later":          {comes: true, looks: []time.Duration{lagMost, lagMost + stallTime - ms}, waits: true},
 		"a newcomer, ever later":     {comes: true, looks: []time.Duration{lagMost, 2 * lagMost, 2*lagMost + stallTime}, waits: true, skips: true},
+		"one of few":                 {few: true, looks: []time.Duration{lagMost, lagMost + stallTime}},
+		"one of few, ever later":     {few: true, looks: []time.Duration{fewLag, fewLag + stallTime}, waits: true, skips: true},
 		"too much for a limited way": {rate: 1e5, looks: []time.Duration{lagMost}, skips: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -33,6 +36,9 @@ func TestKeepUp(t *testing.T) {
 			c := h.CursorAt(nil)
 			h.Put(stream.Packet{Header: stream.Header{Track: 1, Number: 5}, Wire: make([]byte, 100), At: start}, false)
 			s := &serving{l: &Link{e: &Engine{}}, h: h, cursor: c, level: !tc.comes}
+			if !tc.few {
+				s.l.e.sending.Store(shedLeast)
+			}
 			if tc.comes {
 				s.early = lagMost // what it has to catch up with
 			}

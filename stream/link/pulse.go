@@ -43,18 +43,19 @@ func (e *Engine) pulse() {
 			links = append(links, l)
 		}
 		e.mu.Unlock()
-		now, busy := time.Now(), false
+		now, busy, sending := time.Now(), false, 0
 		if now.Sub(due) > lateLook {
 			e.lateAt.Store(now.UnixNano())
 		}
 		for _, l := range links {
 			var works bool
 			works, serves = l.tick(now, serves[:0])
-			busy = busy || works
+			busy, sending = busy || works, sending+len(serves)
 			for _, s := range serves {
 				s.tick(now)
 			}
 		}
+		e.sending.Store(int64(sending))
 		clear(links)
 		clear(serves)
 		next := far
