@@ -23,7 +23,11 @@ async function exchange(pc, url, headers, signal) {
   return response.headers.has("Location") ? new URL(response.headers.get("Location"), new URL(url, location)) : null;
 }
 
-const leave = (session, headers) => session && fetch(session, { method: "DELETE", headers, keepalive: true }).catch(() => {});
+// leave ends a session; it waits for the node to have done so, for a moment.
+const leave = (session, headers) => session && Promise.race([
+  fetch(session, { method: "DELETE", headers, keepalive: true }).catch(() => {}),
+  new Promise(done => setTimeout(done, 2000)),
+]);
 
 // ended resolves with the reason why pc is of no use any more.
 const ended = (pc, signal) => new Promise(done => {
@@ -65,30 +69,55 @@ export async function play(video, url, headers, signal, say, use) {
   }
 }
 
-// publish sends media to url until it ends or signal aborts; its connection is handed to use.
-export async function publish(media, url, headers, signal, say, use) {
-  const pc = new RTCPeerConnection();
-  let session = null;
-  use?.(pc);
-  try {
-    for (const track of media.getTracks()) {
-      const sender = pc.addTransceiver(track, { direction: "sendonly", streams: [media] });
-      if (track.kind === "video") preferH264(sender);
+// publish sends media to url until it ends or signal aborts. Who has been live connects again
+// after every loss. want says the codec and the most bits a second of its picture, as they are
+// wished when a connection is made; the connection is handed to use.
+export async function publish(media, url, headers, signal, want, say, use) {
+  const first = media.getVideoTracks()[0] ?? media.getTracks()[0];
+  const end = new AbortController();
+  first.addEventListener("ended", () => end.abort());
+  const stop = AbortSignal.any([signal, end.signal]);
+  let live = false;
+  for (let pause = 500; !stop.aborted; pause = Math.min(pause * 1.5, 4000)) {
+    const pc = new RTCPeerConnection();
+    let session = null;
+    use?.(pc);
+    try {
+      for (const track of media.getTracks()) {
+        const { codec, rate } = want();
+        const sendEncodings = track.kind === "video" && rate ? [{ maxBitrate: rate }] : undefined;
+        const sender = pc.addTransceiver(track, { direction: "sendonly", streams: [media], sendEncodings });
+        if (track.kind === "video") prefer(sender, codec);
+      }
+      const over = ended(pc, stop);
+      session = await exchange(pc, url, headers, stop);
+      live = true;
+      pause = 500;
+      say("you are live");
+      const why = await over;
+      if (!stop.aborted) say(`${why}, trying again …`);
+    } catch (err) {
+      if (!live && !stop.aborted) throw err;
+      if (!stop.aborted) say(`${err.message}; trying again …`);
+    } finally {
+      pc.close();
+      await leave(session, headers); // the next may begin only then
     }
-    const over = ended(pc, signal);
-    const stopped = new Promise(done => media.getVideoTracks()[0]?.addEventListener("ended", () => done("stopped")));
-    session = await exchange(pc, url, headers, signal);
-    say("you are live");
-    say(await Promise.race([over, stopped]));
-  } finally {
-    leave(session, headers);
-    pc.close();
-    media.getTracks().forEach(track => track.stop());
+    await wait(pause, stop);
   }
+  say("stopped");
 }
 
-function preferH264(transceiver) {
-  const codecs = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
-  const first = codecs.filter(c => /h264/i.test(c.mimeType));
-  if (first.length) transceiver.setCodecPreferences([...first, ...codecs.filter(c => !first.includes(c))]);
+// codecs are those video codecs that this browser makes and nodes pass on, H.264 first: every
+// player takes it.
+export function codecs() {
+  const all = RTCRtpSender.getCapabilities?.("video")?.codecs.map(c => c.mimeType.split("/")[1].toUpperCase()) ?? [];
+  return ["H264", "VP8", "VP9", "AV1"].filter(c => all.includes(c));
+}
+
+// prefer offers one codec alone: of several a node takes H.264.
+function prefer(transceiver, codec) {
+  const all = RTCRtpSender.getCapabilities?.("video")?.codecs ?? [];
+  const is = (c, name) => c.mimeType.toUpperCase() === `VIDEO/${name}`;
+  if (all.some(c => is(c, codec))) transceiver.setCodecPreferences?.(all.filter(c => is(c, codec) || is(c, "RTX")));
 }

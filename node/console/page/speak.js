@@ -1,7 +1,7 @@
 // Publishes camera, screen or microphone by WHIP, and shows what goes out.
 
-import { publish } from "./media.js";
-import { meter, rate, say } from "./view.js";
+import { codecs, publish } from "./media.js";
+import { element, meter, rate, say } from "./view.js";
 
 const $ = id => document.getElementById(id);
 const buttons = ["publish-camera", "publish-screen", "publish-voice"];
@@ -12,6 +12,7 @@ const captures = {
   "publish-voice": () => navigator.mediaDevices.getUserMedia({ audio: true }),
 };
 let publishing = null; // AbortController
+let sending = null;    // its connection
 let allowed = false;
 
 // allowSpeaking shows the buttons to whom the room lets speak, but not while they do.
@@ -19,13 +20,29 @@ export function allowSpeaking(may) {
   allowed = may;
   for (const id of buttons) $(id).hidden = !may || publishing !== null;
   $("publish-stop").hidden = publishing === null;
+  $("picture").hidden = !may;
+  $("codec").disabled = publishing !== null;
 }
+
+// wanted is what the person wishes of the picture.
+const wanted = () => ({ codec: $("codec").value, rate: Number($("bitrate").value) });
 
 // offerSpeaking wires the buttons; target says where to publish to, as { room, headers }.
 export function offerSpeaking(target) {
   for (const id of buttons) $(id).addEventListener("click", () => speak(captures[id], target));
   $("publish-stop").addEventListener("click", () => publishing?.abort());
+  $("codec").replaceChildren(...codecs().map(c => Object.assign(element("option", c.replace("H264", "H.264")), { value: c })));
+  $("bitrate").addEventListener("change", limit);
   addEventListener("pagehide", () => publishing?.abort());
+}
+
+// limit makes the encoder follow a choice while it is live.
+function limit() {
+  const sender = sending?.getSenders().find(s => s.track?.kind === "video");
+  const now = sender?.getParameters();
+  if (!now?.encodings?.length) return;
+  now.encodings[0].maxBitrate = wanted().rate;
+  sender.setParameters(now).catch(err => say("publish-state", err.message));
 }
 
 async function speak(capture, target) {
@@ -41,7 +58,10 @@ async function speak(capture, target) {
     $("on-air").hidden = false;
     showLevel(media, stop.signal);
     const { room, headers } = target();
-    await publish(media, `whip/${room}`, headers, stop.signal, text => say("publish-state", text), pc => showEncoding(pc, stop.signal));
+    await publish(media, `whip/${room}`, headers, stop.signal, wanted, text => say("publish-state", text), pc => {
+      sending = pc;
+      showEncoding(pc, stop.signal);
+    });
   } catch (err) {
     say("publish-state", `could not publish: ${err.message}`);
   }
@@ -49,7 +69,7 @@ async function speak(capture, target) {
   media?.getTracks().forEach(track => track.stop());
   $("preview").srcObject = null;
   $("on-air").hidden = true;
-  publishing = null;
+  publishing = sending = null;
   allowSpeaking(allowed);
 }
 
@@ -76,6 +96,7 @@ function showLevel(media, signal) {
 function showEncoding(pc, signal) {
   const before = new Map();
   const timer = setInterval(async () => {
+    if (pc.connectionState === "closed") return clearInterval(timer);
     const stats = await pc.getStats();
     const parts = [];
     stats.forEach(s => {
